@@ -1,0 +1,115 @@
+"""What every script does at its start and end: settings shown, provenance, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from malmat.records import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository: ``src/malmat/cli.py`` → two folders up."""
+
+COMPLETE, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class StopRunning(Exception):
+    """The run cannot go on, progress is kept: one line, exit code 1."""
+
+
+def parser(doc: str, **kwargs: Any) -> argparse.ArgumentParser:
+    """An argument parser whose help is the script's own docstring.
+
+    Abbreviated options are refused, so that a typing error is never a setting.
+    """
+    return argparse.ArgumentParser(
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        **kwargs,
+    )
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's ``main`` and leave with the project's exit codes.
+
+    0 complete, 1 finished but some rows failed or the run had to stop (progress
+    kept), 2 bad input, 130 interrupted (progress kept).
+    """
+    try:
+        code = main() or COMPLETE
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = BAD_INPUT
+    except StopRunning as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        code = FAILURES
+    except KeyboardInterrupt:
+        print("interrupted: progress is kept, run the same command to go on", file=sys.stderr)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILURES
+    except OSError as error:
+        if error.errno not in (28, 122, 13, 30):  # no space, quota, no permission, read-only
+            traceback.print_exc()
+        print(f"stopped: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        code = FAILURES
+    sys.exit(code)
+
+
+def positive(text: str) -> int:
+    """argparse type: a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def show_settings(title: str, settings: dict[str, Any]) -> None:
+    """Print the resolved settings, one a line."""
+    print(f"{title}")
+    width = max(map(len, settings))
+    for name, value in settings.items():
+        print(f"  {name:<{width}}  {value}")
+
+
+def relative(path: str | Path) -> str:
+    """A path as stored in results: relative to the repository where it lies inside it."""
+    path = Path(path).resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def provenance() -> dict[str, Any]:
+    """Library versions, Python, processor kind and git commit, to store with a result."""
+    versions = {}
+    for name in ("torch", "transformers", "trl", "peft", "kiwipiepy", "google-genai", "openai"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "versions": versions,
+        "commit": commit or None,
+    }

@@ -1,0 +1,128 @@
+"""Append-only progress beside an output file: what is paid for is never lost or bought twice.
+
+One JSON object a line, keyed by a hash of everything that determines the answer
+(``key_of``). Killing the script at any point loses at most the work in flight;
+the next run reads the journal and does what is missing. A key that no longer
+matches (an edited prompt, another model) is simply not found, so no stale answer
+survives an edit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from malmat.records import InputError, digest
+
+
+def key_of(**determinants: Any) -> str:
+    """SHA-256 over all that determines an answer: model, prompt text, sampling, input …"""
+    return digest(determinants)
+
+
+def journal_path(output: str | Path) -> Path:
+    """The journal of an output file: ``x.json`` → ``x.json.journal.jsonl`` beside it."""
+    output = Path(output)
+    return output.with_name(output.name + ".journal.jsonl")
+
+
+class Journal:
+    """A locked journal of finished items. Use it as a context manager.
+
+    Args:
+        path: the JSONL file; made, with its folder, if it does not exist.
+
+    Raises:
+        InputError: another process holds it, or a line in its middle is damaged.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.notice = ""
+        self._records: dict[str, dict] = {}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.path.with_name(self.path.name + ".lock"), "w")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise InputError(
+                "another process is working on this output",
+                path=self.path,
+                fix="Wait for it, or choose another --output.",
+            ) from None
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._load()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _load(self) -> None:
+        data = self.path.read_bytes()
+        end = data.rfind(b"\n") + 1
+        if end < len(data):  # the write that a crash cut short
+            self.notice = f"{self.path}: cut off an unfinished last line ({len(data) - end} bytes)"
+            os.ftruncate(self._file, end)
+        offset = 0
+        for number, line in enumerate(data[:end].split(b"\n")[:-1], 1):
+            try:
+                record = json.loads(line)
+                self._records[record["key"]] = record
+            except (ValueError, TypeError, KeyError):
+                raise InputError(
+                    f"damaged at byte {offset}",
+                    path=self.path,
+                    line=number,
+                    fix="Delete that line (its item is then done again).",
+                ) from None
+            offset += len(line) + 1
+        self._end = end
+
+    def get(self, key: str) -> dict | None:
+        """The record of a finished item, or None."""
+        return self._records.get(key)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def append(self, *records: dict) -> None:
+        """Add finished items in one durable write; all of them are kept or none.
+
+        Raises:
+            OSError: the disk is full or failing; the journal is as it was before.
+        """
+        self.extend(records)
+
+    def extend(self, records: Iterable[dict]) -> None:
+        """As ``append``, from an iterable."""
+        records = list(records)
+        data = b"".join(
+            json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            for record in records
+        )
+        try:
+            written = os.write(self._file, data)
+            if written != len(data):
+                raise OSError(28, "No space left on device", str(self.path))
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, self._end)
+            raise
+        self._end += len(data)
+        self._records.update((record["key"], record) for record in records)
+
+    def close(self) -> None:
+        """Give the lock back. The file stays: it is what makes the next run cheap."""
+        os.close(self._file)
+        self._lock.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,216 @@
+"""Korean text: Unicode forms, particles, and finding slang terms by morphology."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+# Compatibility jamo (ㅇ U+3147) decompose to conjoining ones (ᄋ U+110B) under NFKC/NFKD, and
+# some tokenizers do that on the way; the table turns leading and trailing ones back.
+_JAMO = {ord(unicodedata.normalize("NFKD", chr(code))): chr(code) for code in range(0x3131, 0x3164)}
+_JAMO |= {  # trailing consonants, U+11A8…, by the name they share with the leading ones
+    code: unicodedata.lookup("HANGUL LETTER " + unicodedata.name(chr(code)).split()[-1])
+    for code in range(0x11A8, 0x11C3)
+    if "-" not in unicodedata.name(chr(code)).split()[-1]
+}
+
+EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]")
+"""Pictographs and their joiners (not ♥-free typing habits such as ㅋㅋ or ^^)."""
+
+
+def normalize(text: str) -> str:
+    """NFC, with conjoining jamo that stand alone turned back: ᄋᄋ ᄅᄋ → ㅇㅇ ㄹㅇ.
+
+    Idempotent. Composed syllables, Latin letters and symbols stay as they are.
+    """
+    return unicodedata.normalize("NFC", text).translate(_JAMO)
+
+
+def hangul_share(text: str) -> float:
+    """Share of letters that are Hangul syllables or jamo, 0 where there are no letters."""
+    letters = [character for character in normalize(text) if character.isalpha()]
+    if not letters:
+        return 0.0
+    hangul = sum("가" <= c <= "힣" or "ㄱ" <= c <= "ㅣ" for c in letters)
+    return hangul / len(letters)
+
+
+def has_final(word: str) -> bool:
+    """Whether the last syllable has a final consonant (digits as they are read in Korean)."""
+    last = normalize(word).rstrip("\"'”’)]~!?. ")[-1:]
+    if "가" <= last <= "힣":
+        return (ord(last) - 0xAC00) % 28 != 0
+    return last in set("013678LMNRlmnr") or "ㄱ" <= last <= "ㅎ"
+
+
+def with_particle(word: str, pair: str) -> str:
+    """The word with the fitting particle of a pair, as ``with_particle("갓생", "은/는")``."""
+    closed, opened = pair.split("/")
+    return word + (closed if has_final(word) else opened)
+
+
+# --------------------------------------------------------------------------- terms
+
+_PLACEHOLDER = re.compile(r"[OoＯ○◯0ㅇ]{2,}|[□XxＸ]{2,}|[~∼～…]+|\.{2,}")
+_CONTENT = ("N", "V", "M", "XR", "XP", "XS", "IC", "SL", "SH", "SN", "SW", "W")
+_SKIP = ("J", "E", "SF", "SP", "SS", "SE", "SO", "XSN", "VCP", "Z")
+_TITLE_SPLIT = re.compile(r"\s*[/,|·]\s*|\s*[(（]([^)）]*)[)）]\s*")
+
+
+@functools.cache
+def _plain_kiwi() -> Any:
+    from kiwipiepy import Kiwi
+
+    return Kiwi(num_workers=1)
+
+
+class TermMatcher:
+    """Finds slang terms in text: the term itself, an inflection, or a spelling variant.
+
+    Three ways, from strict to lenient, each on normalised text:
+
+    1. the term's own ``forms`` (regular expressions on text without spaces), where
+       the term list gives them;
+    2. its surface, where it begins at a morpheme's start and ends at a morpheme's
+       end (kiwipiepy, with all terms added as words), so that 각 is not found in
+       생각, with any spacing inside the term;
+    3. for phrases, its content morphemes in order with nothing but particles,
+       endings and punctuation between them, so that an inflection is found:
+       폼 미쳤다 → 폼이 미쳤네; a placeholder (OO, ~) stands for any few words.
+
+    Args:
+        terms: rows with ``title`` and, optionally, ``forms``.
+    """
+
+    def __init__(self, terms: Iterable[dict]):
+        from kiwipiepy import Kiwi
+
+        self._kiwi = Kiwi(num_workers=1)
+        self._terms: list[dict] = []
+        for term in terms:
+            surfaces = _surfaces(term["title"])
+            self._terms.append(
+                {
+                    "title": term["title"],
+                    "forms": [re.compile(form) for form in term.get("forms") or ()],
+                    "surfaces": surfaces,
+                }
+            )
+            for surface in surfaces:
+                self._add_word(surface)
+        for term in self._terms:
+            term["patterns"] = [_surface_pattern(surface) for surface in term["surfaces"]]
+            term["lemmas"] = [
+                lemmas
+                for surface in term["surfaces"]
+                for kiwi in (self._kiwi, _plain_kiwi())
+                if len(lemmas := _lemmas(kiwi, surface)) > 1 or (lemmas and lemmas[0][1] == "V")
+            ]
+
+    def _add_word(self, surface: str) -> None:
+        if not re.fullmatch(r"[가-힣A-Za-z0-9]+", surface) or len(surface) < 2:
+            return
+        if surface.endswith("다") and _is_predicate(surface):
+            self._kiwi.add_user_word(surface[:-1], "VV", 0.0)
+        else:
+            self._kiwi.add_user_word(surface, "NNP", 0.0)
+
+    def find(self, text: str) -> list[str]:
+        """Titles of the terms that stand in ``text``, in the order of the term list."""
+        text = normalize(text)
+        squeezed = re.sub(r"\s+", "", text)
+        tokens = self._kiwi.tokenize(text)
+        starts = {token.start for token in tokens}
+        ends = {token.start + token.len for token in tokens}
+        content = [
+            (token.form, token.tag[0]) for token in tokens if not token.tag.startswith(_SKIP)
+        ]
+        found = []
+        for term in self._terms:
+            if term["forms"]:
+                hit = any(form.search(squeezed) for form in term["forms"])
+            else:
+                hit = any(
+                    (match.start() in starts and match.end() in ends) or _is_jamo(match.group())
+                    for pattern in term["patterns"]
+                    for match in pattern.finditer(text)
+                ) or any(_contains(content, lemmas) for lemmas in term["lemmas"])
+            if hit:
+                found.append(term["title"])
+        return found
+
+
+def _surfaces(title: str) -> list[str]:
+    """The spellings a title names: 'A/B', 'A(B)' and 'A, B' are several."""
+    parts = [part.strip() for part in _TITLE_SPLIT.split(normalize(title)) if part]
+    return [part for part in dict.fromkeys(parts) if part.strip("~ ")]
+
+
+def _is_jamo(text: str) -> bool:
+    return all("ㄱ" <= character <= "ㅣ" for character in text)
+
+
+def _is_predicate(word: str) -> bool:
+    tokens = _plain_kiwi().tokenize(word)
+    return tokens[-1].form == "다" and tokens[-1].tag == "EF"
+
+
+def _lemmas(kiwi: Any, surface: str) -> list[tuple[str, str]]:
+    """Content morphemes as (form, first letter of the tag); the last ending dropped."""
+    lemmas = []
+    for part in re.split(r"(\x00)", _PLACEHOLDER.sub("\x00", surface)):
+        if part == "\x00":
+            lemmas.append(("", "*"))
+        else:
+            lemmas += [
+                (token.form, token.tag[0])
+                for token in kiwi.tokenize(part)
+                if token.tag.startswith(_CONTENT) and not token.tag.startswith(_SKIP)
+            ]
+    while lemmas and lemmas[0][1] == "*":
+        lemmas.pop(0)
+    while lemmas and lemmas[-1][1] == "*":
+        lemmas.pop()
+    return lemmas
+
+
+def _surface_pattern(surface: str) -> re.Pattern:
+    body = []
+    for part in re.split(r"(\x00)", _PLACEHOLDER.sub("\x00", surface)):
+        if part == "\x00":
+            if body:
+                body.append(r"\S{1,12}(?:\s\S{1,12}){0,2}?")
+        elif part.strip():
+            letters = [re.escape(character) for character in part if not character.isspace()]
+            body.append(r"\s?".join(letters))
+    pattern = r"\s?".join(body)
+    first, last = surface[0], surface[-1]
+    if "ㄱ" <= first <= "ㅣ":  # ㄹㅇ must not be found inside another run of jamo …
+        pattern = r"(?<![ㄱ-ㅣ])" + pattern
+    if "ㄱ" <= last <= "ㅣ":  # … though laughter may follow: ㄹㅇㅋㅋ
+        pattern += rf"{last}*(?=[ㅋㅎㅠㅜ]|(?![ㄱ-ㅣ]))"
+    if re.match(r"[A-Za-z]", first):
+        pattern = r"(?<![A-Za-z])" + pattern
+    if re.match(r"[A-Za-z]", last):
+        pattern += r"(?![A-Za-z])"
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _contains(tokens: list[tuple[str, str]], lemmas: list[tuple[str, str]]) -> bool:
+    """Whether the lemmas stand in the tokens in order, gaps only at placeholders (≤ 6 tokens)."""
+
+    def follow(position: int, index: int) -> bool:
+        if index == len(lemmas):
+            return True
+        if lemmas[index][1] == "*":
+            return any(follow(position + gap, index + 1) for gap in range(1, 7))
+        return (
+            position < len(tokens)
+            and tokens[position] == lemmas[index]
+            and follow(position + 1, index + 1)
+        )
+
+    return any(follow(start, 0) for start in range(len(tokens)))

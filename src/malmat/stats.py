@@ -1,0 +1,124 @@
+"""Intervals and bounds: a mean is never shown without them.
+
+Percentile bootstrap as in Efron & Tibshirani (1993), *An Introduction to the
+Bootstrap*, ch. 13; resampled by cluster (here: by slang term) where rows of one
+term are not independent. Seeded, so that a figure is the same at every run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def bootstrap_interval(
+    values: Sequence[float],
+    clusters: Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 42,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean.
+
+    Args:
+        values: one number a row.
+        clusters: the cluster of each row; None takes each row as its own.
+
+    Returns:
+        (low, high); (nan, nan) with fewer than two clusters, where the data say
+        nothing about spread.
+    """
+    groups: dict[str, list[float]] = defaultdict(list)
+    for index, value in enumerate(values):
+        groups[str(index) if clusters is None else clusters[index]].append(value)
+    if len(groups) < 2:
+        return math.nan, math.nan
+    sums = np.array([sum(group) for group in groups.values()])
+    sizes = np.array([len(group) for group in groups.values()])
+    draws = np.random.default_rng(seed).integers(0, len(groups), (resamples, len(groups)))
+    means = sums[draws].sum(1) / sizes[draws].sum(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def proportion_interval(successes: int, total: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a rate, which stays inside [0, 1] and does not collapse at 0 or 1.
+
+    Wilson (1927), *Probable inference …*, JASA 22:209, by way of statsmodels.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    if total == 0:
+        return math.nan, math.nan
+    low, high = proportion_confint(successes, total, alpha=1 - level, method="wilson")
+    return float(low), float(high)
+
+
+def summarize(
+    values: Sequence[float | None],
+    *,
+    worst: float,
+    best: float,
+    clusters: Sequence[str] | None = None,
+    rate: bool = False,
+) -> dict:
+    """The mean of the rows that were scored, with all that has to stand beside it.
+
+    Args:
+        values: a score a row, None where the row has none.
+        worst, best: ends of the scale, for the bounds.
+        clusters: the cluster of each row (see ``bootstrap_interval``).
+        rate: values are 0 and 1; the interval is Wilson's.
+
+    Returns:
+        ``mean`` (None where nothing was scored), ``n_scored``, ``n_total``,
+        ``interval`` [low, high] at 95 % or None, and ``bounds`` [low, high]: the
+        mean if all missing rows were worst or best (equal to the mean where none
+        is missing).
+    """
+    present = [index for index, value in enumerate(values) if value is not None]
+    scored = [float(values[index]) for index in present]
+    total, count = len(values), len(scored)
+    if rate:
+        interval = proportion_interval(int(sum(scored)), count)
+    else:
+        groups = None if clusters is None else [clusters[index] for index in present]
+        interval = bootstrap_interval(scored, groups)
+    missing = total - count
+    return {
+        "mean": sum(scored) / count if count else None,
+        "n_scored": count,
+        "n_total": total,
+        "interval": None if any(map(math.isnan, interval)) else list(interval),
+        "bounds": [
+            (sum(scored) + missing * worst) / total if total else None,
+            (sum(scored) + missing * best) / total if total else None,
+        ],
+    }
+
+
+def paired_difference(
+    before: dict[str, float], after: dict[str, float], clusters: dict[str, str] | None = None
+) -> dict:
+    """Difference of two models on the rows that both have a score for (after − before).
+
+    Returns:
+        ``difference`` (None without common rows), ``interval`` (clustered bootstrap
+        over the paired differences), ``n_pairs``, and ``tied``: whether the interval
+        holds 0 (None where there is no interval).
+    """
+    common = [key for key in before if key in after]
+    differences = [after[key] - before[key] for key in common]
+    groups = None if clusters is None else [clusters[key] for key in common]
+    low, high = bootstrap_interval(differences, groups)
+    known = not math.isnan(low)
+    return {
+        "difference": sum(differences) / len(differences) if differences else None,
+        "interval": [low, high] if known else None,
+        "n_pairs": len(common),
+        "tied": low <= 0 <= high if known else None,
+    }
