@@ -79,14 +79,16 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> list[int]:
-    """Token ids of ``render_prompt``, with exactly one ``<bos>`` where the model has one."""
-    text = render_prompt(tokenizer, messages)
-    ids = _ids(tokenizer, text)
+def _with_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
     bos = tokenizer.bos_token_id
     if bos is not None and getattr(tokenizer, "add_bos_token", False) and ids[:1] != [bos]:
-        ids = [bos, *ids]  # a template that leaves <bos> to the tokenizer
+        return [bos, *ids]  # for a template that leaves <bos> to the tokenizer
     return ids
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> list[int]:
+    """Token ids of ``render_prompt``, with exactly one ``<bos>`` where the model has one."""
+    return _with_bos(tokenizer, _ids(tokenizer, render_prompt(tokenizer, messages)))
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -136,16 +138,13 @@ def encode_example(
         ``input_ids`` and ``labels`` of one length; labels are -100 on the prompt,
         live on the answer and on the turn terminator.
     """
-    prompt = encode_prompt(tokenizer, messages[:-1])
-    answer = messages[-1]["content"]
-    together = _ids(tokenizer, render_prompt(tokenizer, messages[:-1]) + answer)
-    if prompt[: len(prompt) - len(together)] and together != prompt:
-        together = prompt[: len(prompt) - len(together)] + together
-    # Tokenize the answer in its place, since some tokenizers write "▁A" for a lone "A"; where
-    # a token would straddle the border, the prompt's ids are what inference will see, and stay.
-    if together[: len(prompt)] == prompt:
-        target = together[len(prompt) :]
-    else:
+    text, answer = render_prompt(tokenizer, messages[:-1]), messages[-1]["content"]
+    prompt = _with_bos(tokenizer, _ids(tokenizer, text))
+    together = _with_bos(tokenizer, _ids(tokenizer, text + answer))
+    target = together[len(prompt) :]
+    # The answer is tokenized in its place, since some tokenizers write "▁A" for a lone "A". Where
+    # a token straddles the border, the prompt's ids are what inference will see, and stay.
+    if together[: len(prompt)] != prompt:
         target = _ids(tokenizer, answer)
     target = target + end_of_turn(tokenizer)
     return {"input_ids": prompt + target, "labels": [IGNORE] * len(prompt) + target}

@@ -488,7 +488,7 @@ class _Abandoned(Exception):
     """The run stopped while this item was waiting to be tried again."""
 
 
-class _interruptible:  # noqa: N801 - reads as a with-statement's word
+class _interruptible:
     """Ctrl-C sets the event (what is in flight is drained); a second one leaves at once."""
 
     def __init__(self, stop: threading.Event):

@@ -1,0 +1,85 @@
+"""LoRA, QLoRA and full fine-tuning with Unsloth: faster, less memory, one NVIDIA GPU.
+
+    bash src/train/train_unsloth_fine_tuning.sh unsloth/Qwen3-32B-bnb-4bit
+    python src/train/train_unsloth_fine_tuning.py --model_name Qwen/Qwen3-8B --option_4bit
+
+Reads   --data_path (pairs: merged_final.json, JSONL, CSV, Parquet, or a hub data set) and
+        src/eval/prompt.py for the wording of the question.
+Writes  --output_dir: the adapter or model, run.json, README.md (a model card), and
+        checkpoint-N folders from which a killed run goes on by itself.
+
+The defaults are the published hyper-parameters of KoCulture. Needs requirements-gpu.txt.
+"""
+
+from __future__ import annotations
+
+from malmat.cli import parser, positive, run
+from malmat.records import InputError
+from malmat.training import add_arguments, fit
+
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def arguments():
+    options = parser(__doc__)
+    add_arguments(
+        options,
+        max_seq_length=1024,
+        batch_size=2,
+        gradient_accumulation_steps=32,
+        learning_rate=2e-4,
+    )
+    unsloth = options.add_argument_group("Unsloth")
+    choice = unsloth.add_mutually_exclusive_group()
+    choice.add_argument("--option_4bit", action="store_true", help="QLoRA")
+    choice.add_argument("--option_8bit", action="store_true", help="LoRA on 8-bit weights")
+    choice.add_argument("--option_full", action="store_true", help="every weight")
+    unsloth.add_argument("--lora_r", type=positive, default=32)
+    unsloth.add_argument("--lora_alpha", type=positive, default=32)
+    unsloth.add_argument("--lora_dropout", type=float, default=0.0)
+    return options.parse_args()
+
+
+def build(args):
+    try:
+        # Unsloth patches transformers and TRL, so it comes before they do their work.
+        from unsloth import FastLanguageModel
+    except (ImportError, NotImplementedError) as error:
+        raise InputError(
+            f"Unsloth cannot run here ({error})",
+            field="train_unsloth_fine_tuning.py",
+            fix="It needs an NVIDIA GPU and requirements-gpu.txt; "
+            "train_lora_fine_tuning.py does without.",
+        ) from None
+    from malmat.models import resolve
+
+    model, _ = FastLanguageModel.from_pretrained(
+        model_name=resolve(args.model_name),
+        max_seq_length=args.max_seq_length,
+        load_in_4bit=args.option_4bit,
+        load_in_8bit=args.option_8bit,
+        full_finetuning=args.option_full,
+        trust_remote_code=args.trust_remote_code,
+    )
+    if not args.option_full:
+        model = FastLanguageModel.get_peft_model(
+            model,
+            r=args.lora_r,
+            lora_alpha=args.lora_alpha,
+            lora_dropout=args.lora_dropout,
+            target_modules=MODULES,
+            bias="none",
+            use_gradient_checkpointing="unsloth",
+            random_state=args.seed,
+        )
+    return model, None
+
+
+def main() -> None:
+    args = arguments()
+    method = next((m for m in ("4bit", "8bit", "full") if getattr(args, f"option_{m}")), "lora")
+    fit(args, f"unsloth-{method}", build)
+
+
+if __name__ == "__main__":
+    run(main)
