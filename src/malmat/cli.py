@@ -60,7 +60,8 @@ def run(main: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILURES
     except OSError as error:
-        if error.errno not in (28, 122, 13, 30):  # no space, quota, no permission, read-only
+        # Expected: no space, quota, file too large (ulimit -f), no permission, read-only.
+        if error.errno not in (28, 122, 27, 13, 30):
             traceback.print_exc()
         print(f"stopped: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         code = FAILURES

@@ -57,9 +57,13 @@ class Journal:
             ) from None
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            self._load()
         except BaseException:
             self._lock.close()
+            raise
+        try:
+            self._load()
+        except BaseException:
+            self.close()
             raise
 
     def _load(self) -> None:
@@ -73,7 +77,7 @@ class Journal:
             try:
                 record = json.loads(line)
                 self._records[record["key"]] = record
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 raise InputError(
                     f"damaged at byte {offset}",
                     path=self.path,

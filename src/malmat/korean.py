@@ -38,9 +38,13 @@ def hangul_share(text: str) -> float:
     return hangul / len(letters)
 
 
+def _last(word: str) -> str:
+    return normalize(word).rstrip("\"'”’)]」』》〉~!?. ")[-1:]
+
+
 def has_final(word: str) -> bool:
     """Whether the last syllable has a final consonant (digits as they are read in Korean)."""
-    last = normalize(word).rstrip("\"'”’)]~!?. ")[-1:]
+    last = _last(word)
     if "가" <= last <= "힣":
         return (ord(last) - 0xAC00) % 28 != 0
     return last in set("013678LMNRlmnr") or "ㄱ" <= last <= "ㅎ"
@@ -49,12 +53,19 @@ def has_final(word: str) -> bool:
 def with_particle(word: str, pair: str) -> str:
     """The word with the fitting particle of a pair, as ``with_particle("갓생", "은/는")``."""
     closed, opened = pair.split("/")
-    return word + (closed if has_final(word) else opened)
+    takes_closed = has_final(word)
+    if takes_closed and closed == "으로":  # 로 follows ㄹ too: 서울로
+        last = unicodedata.normalize("NFD", _last(word))[-1]
+        takes_closed = last not in set("\u11afㄹ178LRlr")
+    return word + (closed if takes_closed else opened)
 
 
 # --------------------------------------------------------------------------- terms
 
-_PLACEHOLDER = re.compile(r"[OoＯ○◯0ㅇ]{2,}|[□XxＸ]{2,}|[~∼～…]+|\.{2,}")
+# Not inside a word or a run of jamo: GOOD, 100 and ㅇㅇㅈ have none.
+_PLACEHOLDER = re.compile(
+    r"(?<![A-Za-z0-9ㄱ-ㅣ])(?:[OoＯ○◯0ㅇ]{2,}|[□XxＸ]{2,})(?![A-Za-z0-9ㄱ-ㅣ])|[~∼～…]+|\.{2,}"
+)
 _CONTENT = ("N", "V", "M", "XR", "XP", "XS", "IC", "SL", "SH", "SN", "SW", "W")
 _SKIP = ("J", "E", "SF", "SP", "SS", "SE", "SO", "XSN", "VCP", "Z")
 _TITLE_SPLIT = re.compile(r"\s*[/,|·]\s*|\s*[(（]([^)）]*)[)）]\s*")
@@ -111,6 +122,7 @@ class TermMatcher:
             ]
 
     def _add_word(self, surface: str) -> None:
+        surface = surface.strip("~∼～ ")
         if not re.fullmatch(r"[가-힣A-Za-z0-9]+", surface) or len(surface) < 2:
             return
         if surface.endswith("다") and _is_predicate(surface):
@@ -149,6 +161,12 @@ def _surfaces(title: str) -> list[str]:
     return [part for part in dict.fromkeys(parts) if part.strip("~ ")]
 
 
+def _parts(surface: str) -> list[str]:
+    """The surface cut at its placeholders, each of which is a lone NUL; ㅇㅇ by itself is a word."""
+    parts = re.split(r"(\x00)", _PLACEHOLDER.sub("\x00", surface))
+    return parts if any(part.strip("\x00 ") for part in parts) else [surface]
+
+
 def _is_jamo(text: str) -> bool:
     return all("ㄱ" <= character <= "ㅣ" for character in text)
 
@@ -161,7 +179,7 @@ def _is_predicate(word: str) -> bool:
 def _lemmas(kiwi: Any, surface: str) -> list[tuple[str, str]]:
     """Content morphemes as (form, first letter of the tag); the last ending dropped."""
     lemmas = []
-    for part in re.split(r"(\x00)", _PLACEHOLDER.sub("\x00", surface)):
+    for part in _parts(surface):
         if part == "\x00":
             lemmas.append(("", "*"))
         else:
@@ -179,7 +197,7 @@ def _lemmas(kiwi: Any, surface: str) -> list[tuple[str, str]]:
 
 def _surface_pattern(surface: str) -> re.Pattern:
     body = []
-    for part in re.split(r"(\x00)", _PLACEHOLDER.sub("\x00", surface)):
+    for part in _parts(surface):
         if part == "\x00":
             if body:
                 body.append(r"\S{1,12}(?:\s\S{1,12}){0,2}?")

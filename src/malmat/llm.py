@@ -30,6 +30,8 @@ from malmat.records import InputError, canonical, read_json
 ATTEMPTS = 8
 PATIENCE_S = 600.0
 TIMEOUT_S = 120.0
+NO_KEY = "none"
+"""What servers of one's own get, which ask for no key."""
 UNREADABLE_TRIES = 3
 ASK_AGAIN = ("api_error", "parse_error")
 """Statuses that the next run of the same command tries again."""
@@ -108,7 +110,7 @@ def api_key(provider: str, *, needed: bool = True) -> tuple[str, str]:
             return key, name
     if needed:
         raise InputError("is not set", field=names[0], fix="Export it, or put it into .env.")
-    return "none", names[0]
+    return NO_KEY, names[0]
 
 
 def _wait_asked(headers: Any, body: Any) -> float:
@@ -158,7 +160,8 @@ class Model:
 
     def scrub(self, text: object) -> str:
         """A message without the key in it, on one line."""
-        return " ".join(str(text).replace(self._key, "[key]").split())[:300]
+        text = str(text) if self._key == NO_KEY else str(text).replace(self._key, "[key]")
+        return " ".join(text.split())[:300]
 
     def _status_error(self, code: int, message: str, headers: Any, body: Any) -> Exception:
         message = self.scrub(message)
@@ -232,8 +235,12 @@ class Gemini(Model):
             if m["role"] != "system"
         ]
         try:
+            settings = types.GenerateContentConfig(**config)
+        except ValueError as error:
+            raise InputError(self.scrub(error), field="sampling") from None
+        try:
             reply = self._client.models.generate_content(
-                model=self.name, contents=contents, config=types.GenerateContentConfig(**config)
+                model=self.name, contents=contents, config=settings
             )
         except errors.APIError as error:
             headers = getattr(error.response, "headers", None)
@@ -308,11 +315,13 @@ class OpenAI(Model):
         except Exception as error:
             raise _network(self, error) from None
         choices = getattr(reply, "choices", None)
-        if choices is None or isinstance(reply, str):
+        if not isinstance(choices, list) or (choices and choices[0] is None):
             raise Retry("unreadable", "a reply without choices")
         message = choices[0].message if choices else None
         finish = choices[0].finish_reason if choices else None
         text = (message.content if message else None) or ""
+        if not isinstance(text, str) or not isinstance(finish, (str, type(None))):
+            raise Retry("unreadable", "a reply whose text or finish reason is no text")
         status = _status(text, finish, bool(choices))
         if message is not None and getattr(message, "refusal", None):
             text, status = message.refusal, "refused"
@@ -343,7 +352,8 @@ def _network(model: Model, error: Exception) -> Exception:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"APIConnectionError", "TransportError", "ConnectionError", "TimeoutError"}:
         return Retry("connection", model.scrub(f"{type(error).__name__}: {error}"))
-    if isinstance(error, ValueError):  # a 200 whose body is not what the SDK expects
+    # A 200 whose body is not what the SDK expects, such as a bare number (TypeError).
+    if isinstance(error, (ValueError, TypeError)):
         return Retry("unreadable", model.scrub(f"{type(error).__name__}: {error}"))
     return error
 
@@ -412,11 +422,17 @@ def complete(
 
     Raises:
         StopRunning: quota spent, the circuit breaker, or ``max_cost``; progress kept.
-        InputError: wrong key or unknown model.
+        InputError: wrong key, unknown model, or ``max_cost`` for a model without a price.
         KeyboardInterrupt: after what was in flight has been journaled.
     """
     from tqdm import tqdm
 
+    if max_cost is not None and price(model.name, {"input": 0, "output": 0}) is None:
+        raise InputError(
+            f"prices.json has no price for '{model.name}'",
+            field="max_cost",
+            fix="Add one, or leave the option out.",
+        )
     identity = model.identity()
     keys = {id(request): request_key(identity, request) for request in requests}
     records: dict[str, dict] = {}
@@ -552,7 +568,10 @@ class _Breaker:
 
     def see(self, record: dict) -> str | None:
         self._seen += 1
-        if record["status"] != "api_error":
+        # A server that sends no reply at all, as a web page at a wrong address, fails too; a
+        # reply whose text could not be read is the model's doing.
+        lost = record["status"] == "parse_error" and not record["text"]
+        if record["status"] != "api_error" and not lost:
             self._row = 0
             return None
         kind = (record["error"] or "").split(":")[0]
@@ -580,7 +599,7 @@ def _ask(
         Retrying,
         retry_if_exception_type,
         stop_after_attempt,
-        stop_after_delay,
+        stop_before_delay,
     )
 
     def pause(state: Any) -> float:
@@ -612,6 +631,8 @@ def _ask(
             raise
         for name, tokens in reply.pop("usage").items():
             usage[name] += tokens
+        # Half a character (a lone surrogate, from a reply cut inside an emoji) fits in no file.
+        reply["text"] = reply["text"].encode("utf-8", "replace").decode("utf-8")
         if reply["status"] == "ok" and accept is not None:
             try:
                 accept(request, reply["text"])
@@ -625,7 +646,8 @@ def _ask(
     try:
         for trial in Retrying(
             retry=retry_if_exception_type(Retry),
-            stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(PATIENCE_S),
+            # Before: a server that asks for a wait beyond all patience is not waited for.
+            stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(PATIENCE_S),
             wait=pause,
             sleep=sleep,
         ):

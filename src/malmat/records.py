@@ -133,6 +133,36 @@ def _bad_json(path: Path, line: int, error: Exception) -> InputError:
     return InputError(f"not valid JSON ({reason})", path=path, line=line, fix="Mend that line.")
 
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _whole(value: Any, text: str, path: Path, line: int | None) -> Any:
+    """``value``, parsed from ``text``, if no string in it holds half a character.
+
+    JSON can spell a lone surrogate as an escape, and no UTF-8 file can hold it: it
+    would be read and paid for, and fail when the result is written.
+    """
+    stack = [("", value)] if _HALF.search(text) else []
+    while stack:
+        where, part = stack.pop()
+        if isinstance(part, dict):
+            stack += [(f"{where}.{name}" if where else name, item) for name, item in part.items()]
+            part = "".join(part)
+        elif isinstance(part, list):
+            stack += [(f"{where}[{index}]", item) for index, item in enumerate(part)]
+        if isinstance(part, str):
+            try:
+                part.encode()
+            except UnicodeEncodeError:
+                raise InputError(
+                    "holds half a character (a lone surrogate)",
+                    path=path,
+                    line=line,
+                    field=where.encode("utf-8", "replace").decode() or None,
+                ) from None
+    return value
+
+
 def read_json(path: str | Path) -> Any:
     """A JSON file's value."""
     path, text = Path(path), read_text(path)
@@ -142,7 +172,7 @@ def read_json(path: str | Path) -> Any:
         raise _bad_json(path, error.lineno, error) from None
     except (ValueError, RecursionError) as error:
         raise _bad_json(path, 1, error) from None
-    return value
+    return _whole(value, text, path, None)
 
 
 def read_rows(path: str | Path) -> list[tuple[int, Any]]:
@@ -165,9 +195,10 @@ def read_rows(path: str | Path) -> list[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                rows.append((number, _DECODER.decode(line)))
+                row = _DECODER.decode(line)
             except (ValueError, RecursionError) as error:
                 raise _bad_json(path, number, error) from None
+            rows.append((number, _whole(row, line, path, number)))
     return rows
 
 
@@ -186,13 +217,13 @@ def _json_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     while text[position : position + 1] != "]":
         line, counted = line + text.count("\n", counted, position), position
         try:
-            item, position = _DECODER.raw_decode(text, position)
+            item, end = _DECODER.raw_decode(text, position)
         except json.JSONDecodeError as error:
             raise _bad_json(path, error.lineno, error) from None
         except (ValueError, RecursionError) as error:
             raise _bad_json(path, line, error) from None
-        yield line, item
-        position = space(text, position).end()
+        yield line, _whole(item, text[position:end], path, line)
+        position = space(text, end).end()
         if text[position : position + 1] == ",":
             position = space(text, position + 1).end()
         elif text[position : position + 1] != "]":
@@ -282,16 +313,6 @@ def check_fields(
             )
         if kind is str and not value.strip():
             raise InputError("empty", path=path, line=line, field=where + name)
-        if kind is str:
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError:
-                raise InputError(
-                    "holds half a character (a lone surrogate)",
-                    path=path,
-                    line=line,
-                    field=where + name,
-                ) from None
     return row
 
 
@@ -415,10 +436,20 @@ def read_pairs(path: str | Path) -> list[dict]:
         numbered = _read_hub(str(path))
     else:
         numbered = read_rows(path)
-    pairs = [pair for line, row in numbered for pair in _flatten(row, path, line)]
+    pairs: dict[str, dict] = {}
+    for line, row in numbered:
+        for pair in _flatten(row, path, line):
+            kept = pairs.setdefault(pair["id"], pair)
+            if kept.get("messages") != pair.get("messages"):
+                raise InputError(
+                    f"{pair['id']!r} is the id of another row already",
+                    path=path,
+                    line=line,
+                    field="id",
+                )
     if not pairs:
         raise InputError("no dialogue pairs in it", path=path)
-    return list({pair["id"]: pair for pair in reversed(pairs)}.values())[::-1]
+    return list(pairs.values())
 
 
 def _read_hub(name: str) -> list[tuple[int, Any]]:
@@ -538,6 +569,8 @@ def read_answers(path: str | Path) -> list[dict]:
                 field="status",
                 fix=f"One of {', '.join(STATUSES)}.",
             )
+        elif row["status"] == "ok" and not (row.get("answer") or "").strip():
+            raise InputError("no answer, though the status is ok", path=path, line=line)
         rows.append(row)
     if not rows:
         raise InputError("no answers in it", path=path)

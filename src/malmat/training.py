@@ -1,9 +1,8 @@
 """The training engine that every method shares: data, preflight, checkpoints, provenance.
 
-A method's script builds the model; ``fit`` does the rest through TRL's
-``SFTTrainer``, which computes logits only where a label is (over a vocabulary of
-262 144 that is most of the cost). The examples come already rendered and masked
-(``malmat.chat``), so the trainer's own templating never touches them.
+A method's script builds the model; ``fit`` does the rest. The examples come
+rendered and masked from ``malmat.chat``, as inference sees them, and no trainer's
+own templating touches them.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from malmat import chat
 from malmat.cli import positive, provenance, relative, show_settings
 from malmat.models import fingerprint, load_tokenizer, short_name
 from malmat.prompts import chat_messages, load_prompts
-from malmat.records import InputError, digest, file_digest, read_pairs, sync_folder, write_json
+from malmat.records import InputError, digest, file_digest, read_pairs, write_json, write_text
 
 COMPLETE_FILE = "COMPLETE.json"
 RUN_FILE = "run.json"
@@ -104,8 +103,8 @@ def encode_pairs(path: str, tokenizer: Any, max_length: int, limit: int | None =
 def seal(folder: Path) -> None:
     """Mark a folder as whole: fsync its files, then write their names and sizes last."""
     sizes = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name != COMPLETE_FILE:
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.name not in (COMPLETE_FILE, RUN_FILE):
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
             sizes[str(file.relative_to(folder))] = file.stat().st_size
@@ -145,8 +144,8 @@ def fit(args: argparse.Namespace, method: str, build: Callable[[argparse.Namespa
 
     Args:
         method: ``full``, ``lora``, ``4bit``, ``8bit`` … for names and the record.
-        build: makes (model, peft_config or None) for SFTTrainer; called only if there
-            is something to train.
+        build: makes the model to train (a PEFT model where the method has one);
+            called only if there is something to train.
 
     Raises:
         InputError: bad data, a template that cannot teach the model to stop, or an
@@ -208,7 +207,7 @@ def fit(args: argparse.Namespace, method: str, build: Callable[[argparse.Namespa
         "provenance": provenance(),
     }
     write_json(output / RUN_FILE, record)
-    (output / "README.md").write_text(model_card(record), encoding="utf-8")
+    write_text(output / "README.md", model_card(record))
     if args.push_to_hub:
         _push(args, output)
     print(f"wrote {relative(output)}")
@@ -262,9 +261,9 @@ def _train(
 ) -> dict:
     import torch
     import transformers
-    from datasets import Dataset
-    from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from transformers import TrainerCallback, TrainingArguments
+
+    from malmat.sft import AnswerTrainer
 
     transformers.set_seed(args.seed)
     on_gpu = torch.cuda.is_available()
@@ -275,18 +274,14 @@ def _train(
             if state.is_world_process_zero:
                 seal(output / f"checkpoint-{state.global_step}")
 
-    model, peft_config = build(args)
-    trainer = SFTTrainer(
-        model=model,
-        processing_class=tokenizer,
-        peft_config=peft_config,
-        train_dataset=Dataset.from_list(examples),
-        eval_dataset=Dataset.from_list(held) if held else None,
+    trainer = AnswerTrainer(
+        model=build(args),
+        examples=examples,
+        held=held,
+        tokenizer=tokenizer,
         callbacks=[SealCheckpoint()],
-        args=SFTConfig(
+        args=TrainingArguments(
             output_dir=str(output),
-            max_length=None,  # nothing is cut: examples too long were left out and counted
-            dataset_kwargs={"skip_prepare_dataset": True},
             num_train_epochs=args.num_epochs,
             max_steps=args.max_steps,
             per_device_train_batch_size=args.batch_size,
@@ -310,7 +305,6 @@ def _train(
             eval_strategy="steps" if held and args.eval_steps else "no",
             eval_steps=args.eval_steps,
             report_to=args.report_to,
-            train_sampling_strategy="group_by_length",
             dataloader_pin_memory=on_gpu,
         ),
     )
@@ -326,7 +320,7 @@ def _train(
     held_loss = trainer.evaluate()["eval_loss"] if held else None
     (output / COMPLETE_FILE).unlink(missing_ok=True)
     trainer.save_model(str(output))
-    _portable_adapter(output, args.model_name)
+    _finish(output, args.model_name)
     if getattr(args, "merge", False):
         merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
         merged.save_pretrained(output / "merged")
@@ -349,21 +343,16 @@ def _train(
     }
 
 
-def _portable_adapter(output: Path, model_name: str) -> None:
-    """Name the base model as the user did, not by the folder it happened to lie in."""
+def _finish(output: Path, model_name: str) -> None:
+    """Seal the model's own files. An adapter names its base as the user did, not by the folder it
+    happened to lie in; no pickle is left that somebody would have to trust."""
+    (output / "training_args.bin").unlink(missing_ok=True)
     config = output / "adapter_config.json"
     if config.exists():
         value = json.loads(config.read_text())
         write_json(config, {**value, "base_model_name_or_path": model_name})
-    for name in ("training_args.bin",):  # a pickle: nobody has to trust one of ours
-        (output / name).unlink(missing_ok=True)
-    weights = [p for p in output.iterdir() if p.is_file() and p.suffix in (".safetensors", ".json")]
-    sizes = {p.name: p.stat().st_size for p in weights if p.name not in (RUN_FILE, COMPLETE_FILE)}
-    for name in sizes:
-        with (output / name).open("rb") as handle:
-            os.fsync(handle.fileno())
-    write_json(output / COMPLETE_FILE, sizes)
-    sync_folder(output)
+    (output / "README.md").unlink(missing_ok=True)
+    seal(output)
 
 
 def _peak_memory() -> float:

@@ -34,7 +34,7 @@ def arguments():
 
 
 def build(args):
-    from peft import LoraConfig, prepare_model_for_kbit_training
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     from malmat.models import load_model
 
@@ -47,15 +47,15 @@ def build(args):
             model, use_gradient_checkpointing=args.gradient_checkpointing
         )
     modules = args.lora_modules
-    return model, LoraConfig(
+    config = LoraConfig(
         task_type="CAUSAL_LM",
         r=args.lora_r,
         lora_alpha=args.lora_alpha,
         lora_dropout=args.lora_dropout,
         target_modules="all-linear" if modules == ["all-linear"] else modules,
         use_rslora=args.use_rslora,
-        base_model_name_or_path=args.model_name,
     )
+    return get_peft_model(model, config)
 
 
 def main() -> None:

@@ -26,8 +26,7 @@ def arguments():
 def build(args):
     from malmat.models import load_model
 
-    model = load_model(args.model_name, trust_remote_code=args.trust_remote_code)
-    return model.train(), None
+    return load_model(args.model_name, trust_remote_code=args.trust_remote_code).train()
 
 
 if __name__ == "__main__":

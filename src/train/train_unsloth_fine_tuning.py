@@ -72,7 +72,7 @@ def build(args):
             use_gradient_checkpointing="unsloth",
             random_state=args.seed,
         )
-    return model, None
+    return model
 
 
 def main() -> None:
