@@ -51,6 +51,7 @@ KINDS = {
     "empty_object": "a 200 with {}",
     "error_200": "a 200 with an error object",
     "empty": "a 200 with an empty answer",
+    "parts": "a 200 with a list where the protocol has a string, as some servers send",
     "safety": "blocked, without text",
     "partial_safety": "blocked, with part of the text",
     "prompt_block": "the prompt blocked (OpenAI: choices empty)",
@@ -341,6 +342,7 @@ class _Handler(BaseHTTPRequestHandler):
             "max_tokens": (part, "MAX_TOKENS"),
             "refusal": (None, "PROHIBITED_CONTENT"),
             "empty": ("", "STOP"),
+            "parts": ([text], "STOP"),
         }.get(kind, (text, "STOP"))
         ratings = [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "HIGH"}]
         candidate: dict[str, Any] = {"finishReason": reason, "index": 0}
@@ -371,6 +373,7 @@ class _Handler(BaseHTTPRequestHandler):
             "max_tokens": (part, "length", None),
             "refusal": (None, "stop", "I'm sorry, I can't help with that."),
             "empty": ("", "stop", None),
+            "parts": ([{"type": "text", "text": text}], "stop", None),
         }.get(kind, (text, "stop", None))
         choice = {
             "index": 0,

@@ -46,7 +46,13 @@ def _uniform(seed: int, item: str, step: int) -> float:
     return int.from_bytes(data, "big") / 2**64
 
 
-def _sampler(sampling: Sampling, items: list[str], prompt_length: int, mask: torch.Tensor) -> Any:
+def _sampler(
+    sampling: Sampling,
+    items: list[str],
+    prompt_length: int,
+    mask: torch.Tensor,
+    stops: list[int],
+) -> Any:
     """A logits processor that makes the choice itself and leaves only that token possible."""
     import torch
     from transformers import LogitsProcessor
@@ -55,6 +61,9 @@ def _sampler(sampling: Sampling, items: list[str], prompt_length: int, mask: tor
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             if sampling.repetition_penalty != 1.0:
                 # CTRL's rule (Keskar et al. 2019) over the item's own tokens; padding is no token.
+                # The terminators are spared: the prompt's turns end with one, and a penalty for
+                # it makes a model that has learned to stop run on (50 of 50 answers, measured).
+                stopping = scores[:, stops].clone()
                 seen = torch.where(
                     torch.nn.functional.pad(
                         mask, (0, input_ids.shape[1] - prompt_length), value=1
@@ -67,6 +76,7 @@ def _sampler(sampling: Sampling, items: list[str], prompt_length: int, mask: tor
                     old < 0, old * sampling.repetition_penalty, old / sampling.repetition_penalty
                 )
                 scores = scores.scatter(1, seen, new)
+                scores[:, stops] = stopping
             width = min(sampling.top_k, scores.shape[1])
             values, indices = scores.topk(width)
             if sampling.temperature > 0:
@@ -141,7 +151,7 @@ def generate(
                 pad_token_id=pad,
                 bos_token_id=tokenizer.bos_token_id,
             ),
-            logits_processor=LogitsProcessorList([_sampler(sampling, items, width, mask)]),
+            logits_processor=LogitsProcessorList([_sampler(sampling, items, width, mask, stops)]),
         )
     return [_reply(tokenizer, row.tolist(), stops) for row in output[:, width:]]
 

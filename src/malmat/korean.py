@@ -162,7 +162,7 @@ def _surfaces(title: str) -> list[str]:
 
 
 def _parts(surface: str) -> list[str]:
-    """The surface cut at its placeholders, each of which is a lone NUL; ㅇㅇ by itself is a word."""
+    """The surface cut at its placeholders, each then a lone NUL; ㅇㅇ by itself is a word."""
     parts = re.split(r"(\x00)", _PLACEHOLDER.sub("\x00", surface))
     return parts if any(part.strip("\x00 ") for part in parts) else [surface]
 

@@ -20,7 +20,7 @@ from malmat.records import InputError, file_digest, sync_folder
 
 EMBEDDED = "embedded"
 EMBEDDED_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-EMBEDDED_FORMAT = 1
+EMBEDDED_FORMAT = 2
 """Raise it when ``convert_embedded`` changes what it writes: older folders are then made anew."""
 
 
@@ -94,12 +94,31 @@ def _convert_weights(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(loaded.state_dict())
     end_of_turn = 106
+    _teach_end(model.get_input_embeddings().weight, config.eos_token_id, end_of_turn)
     model.generation_config = GenerationConfig(
         bos_token_id=config.bos_token_id,
         eos_token_id=[config.eos_token_id, end_of_turn],
         pad_token_id=config.pad_token_id,
     )
     model.save_pretrained(folder)
+
+
+def _teach_end(embeddings: Any, eos: int, end_of_turn: int) -> None:
+    """Give the untrained end of turn a place near ``<eos>``.
+
+    In the base model its embedding is that of the unused tokens (cosine 1.00), so
+    that a frozen output head cannot tell it from them: an adapter that learns to
+    stop writes junk such as "FBSDKError" instead. 0.9 of ``<eos>`` and a
+    direction of its own, at the old length, can be learned.
+    """
+    import torch
+
+    with torch.no_grad():
+        old = embeddings[end_of_turn].norm()
+        own = torch.randn(embeddings.shape[1], generator=torch.Generator().manual_seed(106))
+        near = torch.nn.functional.normalize(embeddings[eos], dim=0)
+        new = 0.9 * near + (1 - 0.9**2) ** 0.5 * torch.nn.functional.normalize(own, dim=0)
+        embeddings[end_of_turn] = torch.nn.functional.normalize(new, dim=0) * old
 
 
 def _convert_tokenizer(gguf: Path, folder: Path) -> None:

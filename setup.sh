@@ -1,0 +1,29 @@
+# Sourced by run.sh and test.sh: sets PYTHON to one that has everything in requirements.txt.
+# With PYTHON set, or in an active virtual environment, that one is used; else .venv is made.
+if [ -z "${PYTHON:-}" ]; then
+  if [ -n "${VIRTUAL_ENV:-}" ]; then
+    PYTHON=$VIRTUAL_ENV/bin/python
+  else
+    if [ ! -x .venv/bin/python ]; then
+      base=$(command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+      "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+        echo "error: Python 3.11 or later is needed, found $("$base" --version)" >&2
+        exit 2
+      }
+      echo "making a virtual environment in .venv"
+      "$base" -m venv .venv
+    fi
+    PYTHON=$PWD/.venv/bin/python
+  fi
+fi
+case $PYTHON in */*) PYTHON=$(cd "$(dirname "$PYTHON")" && pwd)/$(basename "$PYTHON") ;; esac
+
+# Installed once for each state of the requirements.
+wanted=$(cat requirements.txt pyproject.toml | cksum)
+stamp=$("$PYTHON" -c 'import sys; print(sys.prefix)')/.malmat-installed
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted $PWD" ]; then
+  echo "installing requirements (once)"
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+  echo "$wanted $PWD" >"$stamp"
+fi

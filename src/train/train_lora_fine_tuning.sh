@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# QLoRA fine-tuning of one model: this.sh MODEL [OPTION …]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+MODEL=${1:-Qwen/Qwen3-8B}
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
+
+"$PYTHON" src/train/train_lora_fine_tuning.py \
+  --model_name "$MODEL" \
+  --data_path "${DATA:-data/train.jsonl}" \
+  --option_4bit \
+  --max_seq_length 1024 \
+  --num_epochs 3 \
+  --batch_size 2 \
+  --gradient_accumulation_steps 32 \
+  --learning_rate 2e-4 \
+  --seed 3407 \
+  "${@:2}"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Unsloth fine-tuning of one model with the published KoCulture values: this.sh MODEL [OPTION …]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+MODEL=${1:-unsloth/Qwen3-32B-bnb-4bit}
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
+
+"$PYTHON" src/train/train_unsloth_fine_tuning.py \
+  --model_name "$MODEL" \
+  --data_path "${DATA:-data/train.jsonl}" \
+  --option_4bit \
+  --max_seq_length 1024 \
+  --num_epochs 3 \
+  --batch_size 2 \
+  --gradient_accumulation_steps 32 \
+  --learning_rate 2e-4 \
+  --seed 3407 \
+  "${@:2}"

@@ -1,0 +1,122 @@
+"""Tiny models and data made on the spot: nothing is fetched, nothing needs a GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+CHATML = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+
+PAIRS = [
+    ("오늘 점심 뭐 먹지?", "점메추 받는다며 김밥 먹자"),
+    ("운동 갔다 왔어?", "당연하지 오운완 찍고 왔음"),
+    ("시험 끝났다!", "이제 갓생은 내일부터 하자"),
+    ("이 영화 어때?", "결말에서 현타 왔어"),
+    ("배달 언제 와", "기다리다가 킹받는 중"),
+    ("주말에 뭐 해?", "집콕하면서 정주행"),
+    ("그 집 줄 길어?", "오픈런 아니면 못 먹어"),
+    ("커피 마실래?", "얼죽아는 무조건 아이스"),
+]
+
+
+def make_tokenizer(template: str = CHATML, *, bos: bool = False):
+    """A byte-level BPE tokenizer with chat tokens, trained on the pairs above."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "<|im_start|>", "<|im_end|>", "<eos>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [text for pair in PAIRS for text in pair]
+    core.train_from_iterator([*texts, "user assistant"], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        bos_token="<s>" if bos else None,
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def make_model(tokenizer, *, seed: int = 0, **changes):
+    """A two-layer Llama in float32 with random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    return LlamaForCausalLM(LlamaConfig(**(settings | changes))).eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer):
+    return make_model(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory, model, tokenizer):
+    """The tiny model as a folder, as a user would have one."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run one of the project's scripts as a user does; its output and exit code come back."""
+
+    def run(path: str, *words: object, timeout: float = 300, **environment: str):
+        command = [sys.executable, str(ROOT / path), *map(str, words)]
+        clean = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
+        settings = {
+            "PYTHONPATH": str(ROOT / "src"),
+            "HF_HUB_OFFLINE": "1",
+            "MALMAT_RETRY_SCALE": "0.01",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=clean | settings | environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

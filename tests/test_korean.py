@@ -1,0 +1,157 @@
+"""Unicode forms, particles, and terms found as people write them."""
+
+import itertools
+
+import pytest
+
+from malmat.korean import (
+    EMOJI,
+    TermMatcher,
+    hangul_share,
+    has_final,
+    normalize,
+    with_particle,
+)
+
+CONJOINING = "\u110b\u110b \u1105\u110b"
+"""ᄋᄋ ᄅᄋ as NFKC and some tokenizers leave them."""
+
+
+def test_jamo_that_stand_alone_come_back():
+    assert normalize(CONJOINING) == "ㅇㅇ ㄹㅇ"
+    assert normalize("\u110f\u110f\u1173") == "ㅋ크"
+    assert normalize("\u1161\u11ab") == "ㅏㄴ"
+
+
+def test_composed_text_stays():
+    for text in ("갓생 사는 중 ㅋㅋ", "GOAT! 😂 ♥ №", "ㄳ ㅄ ㅢ"):
+        assert normalize(text) == text
+    assert normalize("\u1112\u1161\u11ab\u1100\u1173\u11af") == "한글"
+
+
+def test_normalizing_twice_is_normalizing_once():
+    letters = [chr(code) for code in range(0x1100, 0x1200, 3)]
+    letters += [chr(code) for code in range(0x3131, 0x3164, 2)] + ["가", "각", "a"]
+    for pair in itertools.product(letters, repeat=2):
+        once = normalize("".join(pair))
+        assert normalize(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("갓생", 1), ("ㅋㅋ", 1), (CONJOINING, 1), ("ab 가나", 0.5), ("123 !?", 0), ("", 0)],
+)
+def test_share_of_hangul(text, share):
+    assert hangul_share(text) == share
+
+
+@pytest.mark.parametrize(
+    "word", ["갓생", "밈", "ㄹㅇ", "10", "7", "13", "HTML", "갓생!", "'갓생'", "「밈」", "밈)"]
+)
+def test_words_with_a_final_consonant(word):
+    assert has_final(word)
+    assert with_particle(word, "은/는") == word + "은"
+
+
+@pytest.mark.parametrize("word", ["억까", "어쩔티비", "ㅏ", "2", "45", "JMT", "억까?", "", "ㅠ"])
+def test_words_without_a_final_consonant(word):
+    assert not has_final(word)
+    assert with_particle(word, "이/가") == word + "가"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("갓생", "갓생으로"), ("서울", "서울로"), ("버스", "버스로"), ("8", "8로")]
+)
+def test_the_particle_that_treats_rieul_apart(word, said):
+    assert with_particle(word, "으로/로") == said
+
+
+# -------------------------------------------------------------------------------- terms
+
+TITLES = [
+    "폼 미쳤다",
+    "갓생",
+    "ㄹㅇ",
+    "ㅇㅇ",
+    "각",
+    "OO 못 잃어",
+    "킹받네",
+    "어쩔티비",
+    "점메추/저메추",
+    "중꺾마(중요한 건 꺾이지 않는 마음)",
+    "JMT",
+    "~도르",
+    "GOOD",
+]
+
+
+@pytest.fixture(scope="module")
+def matcher():
+    forms = {"title": "완내스", "forms": ["완전내스타일", "완내스"]}
+    return TermMatcher([*({"title": title} for title in TITLES), forms])
+
+
+FOUND = {
+    "inflected": ("오늘 폼이 미쳤네", ["폼 미쳤다"]),
+    "without its space": ("폼미쳤다 진짜", ["폼 미쳤다"]),
+    "with a particle": ("요즘 갓생을 살고 있어", ["갓생"]),
+    "with a space inside": ("나 요즘 갓 생 산다", ["갓생"]),
+    "another ending": ("아 진짜 킹받아", ["킹받네"]),
+    "spelt in two words": ("어쩔 티비~", ["어쩔티비"]),
+    "the second spelling": ("오늘 저메추 해줘", ["점메추/저메추"]),
+    "the spelling in brackets": ("중요한 건 꺾이지 않는 마음이지", [TITLES[9]]),
+    "a placeholder": ("나는 민초 못 잃어", ["OO 못 잃어"]),
+    "a placeholder's end inflected": ("치킨은 절대 못 잃지", ["OO 못 잃어"]),
+    "a placeholder in front of a suffix": ("감자도르 봤어?", ["~도르"]),
+    "jamo": ("그거 ㄹㅇ?", ["ㄹㅇ"]),
+    "jamo with laughter": ("ㄹㅇㅋㅋ", ["ㄹㅇ"]),
+    "conjoining jamo": ("\u1105\u110b 맞아", ["ㄹㅇ"]),
+    "jamo that look like a placeholder": ("ㅇㅇ 알겠어", ["ㅇㅇ"]),
+    "drawn out": ("ㅇㅇㅇㅇ", ["ㅇㅇ"]),
+    "Latin in another case": ("여기 jmt네", ["JMT"]),
+    "Latin with two O": ("오늘 기분 good!", ["GOOD"]),
+    "one syllable as a word": ("이건 떡상각 아니고 그냥 각이다", ["각"]),
+    "two terms, in the list's order": ("ㅇㅇ 갓생 ㄹㅇ", ["갓생", "ㄹㅇ", "ㅇㅇ"]),
+    "a form of its own": ("이거 완전 내 스타일이야", ["완내스"]),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found(matcher, name):
+    text, titles = FOUND[name]
+    assert matcher.find(text) == titles
+
+
+NOT_FOUND = {
+    "inside another word": "생각이 많은 하루야",
+    "inside another run of jamo": "ㅋㄹㅇ",
+    "jamo before another": "ㄹㅇㅂㅌ",
+    "half of a phrase": "오늘 날씨 미쳤다",
+    "a phrase torn apart": "폼을 잡고 있다가 사람들이 와서 미쳤다",
+    "Latin inside a word": "AJMTB",
+    "around the two O": "GD 좋아",
+    "a placeholder's end alone": "기억을 다 잃어버렸어",
+    "a form almost": "완전 네 스타일",
+    "nothing": "",
+    "blanks": " \n ",
+}
+
+
+@pytest.mark.parametrize("name", NOT_FOUND)
+def test_not_found(matcher, name):
+    assert matcher.find(NOT_FOUND[name]) == []
+
+
+def test_forms_replace_the_search_and_runs_of_jamo_are_words():
+    terms = [{"title": "각", "forms": ["떡상각"]}, {"title": "ㅇㅇㅈ"}, {"title": "100점"}]
+    slang = TermMatcher(terms)
+    assert slang.find("이건 각이다") == []
+    assert slang.find("이건 떡상 각이다") == ["각"]
+    assert slang.find("ㅇㅇㅈ") == ["ㅇㅇㅈ"]
+    assert slang.find("아 ㅈ") == []
+    assert slang.find("시험 1점") == []
+    assert slang.find("시험 100점") == ["100점"]
+
+
+def test_emoji_are_no_typing_habits():
+    assert EMOJI.sub("", "ㅋㅋ^^ 😂👍🏽 ㅠㅠ") == "ㅋㅋ^^  ㅠㅠ"

@@ -1,0 +1,376 @@
+"""Readers give whole rows or one clear line; writers leave the old file when they fail."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from malmat import records
+from malmat.records import InputError
+
+PAIR = '{"title": "갓생", "question": "뭐해?", "answer": "갓생 사는 중"}'
+DEEP = "[" * 100_000
+WIDE = f'"{"가" * 140_000}"'  # above the csv module's limit of a field
+
+BAD = {
+    # name: (file name, bytes or text, reader, what the message must hold)
+    "bad JSON on a line": ("a.jsonl", f"{PAIR}\n\n{{'title'\n", "pairs", ["line 3", "JSON"]),
+    "bad JSON in a list": ("a.json", f"[{PAIR},\n{{bad}}]", "pairs", ["line 2", "JSON"]),
+    "list not closed": ("a.json", f"[\n{PAIR}\n", "pairs", ["line 3", "expected ',' or ']'"]),
+    "comma missing": ("a.json", f"[{PAIR}\n{PAIR}]", "pairs", ["line 2", "expected ','"]),
+    "text after the list": ("a.json", f"[{PAIR}]\nx", "pairs", ["after the list"]),
+    "object for a list": ("a.json", '{"a": 1}', "pairs", ["line 1", "must hold a list"]),
+    "empty JSON file": ("a.json", "", "pairs", ["line 1", "JSON"]),
+    "empty list": ("a.json", "[]", "pairs", ["no dialogue pairs"]),
+    "NaN": ("a.jsonl", f'{PAIR}\n{{"x": NaN}}', "pairs", ["line 2", "NaN"]),
+    "infinity in a list": ("a.json", f'[{PAIR},\n{{"x": -Infinity}}]', "pairs", ["line 2", "Inf"]),
+    "a number of 5000 digits": ("a.jsonl", f'{PAIR}\n{{"x": {"9" * 5000}}}', "pairs", ["line 2"]),
+    "deep nesting, a line": ("a.jsonl", f"{PAIR}\n{DEEP}", "pairs", ["line 2", "JSON"]),
+    "deep nesting, a list": ("a.json", f"[{PAIR},\n{DEEP}", "pairs", ["line 2", "JSON"]),
+    "deep nesting, a value": ("a.json", '{"questions":' + DEEP, "questions", ["line 1", "JSON"]),
+    "cp949": ("a.csv", "title,content\n갓생,부지런한 삶\n".encode("cp949"), "terms", ["line 2"]),
+    "UTF-16": ("a.jsonl", PAIR.encode("utf-16"), "pairs", ["line 1", "UTF-8"]),
+    "half a character": (
+        "a.jsonl",
+        PAIR + '\n{"title": "t", "question": "\\ud83d", "answer": "a"}',
+        "pairs",
+        ["line 2", "field 'question'", "half a character"],
+    ),
+    "half a character, nested": (
+        "a.json",
+        '[\n{"title": "t", "conversations": [{"q": "가", "a": "\\udc00"}]}]',
+        "pairs",
+        ["line 2", "field 'conversations[0].a'"],
+    ),
+    "half a character beyond the checked fields": (
+        "a.json",
+        '{"questions": ["가"], "note": "\\uD83D"}',
+        "questions",
+        ["field 'note'"],
+    ),
+    "field missing": ("a.jsonl", '{"question": "q"}', "pairs", ["line 1", "field 'answer'"]),
+    "field null": (
+        "a.jsonl",
+        f'{PAIR}\n{{"question": null, "answer": "a"}}',
+        "pairs",
+        ["line 2", "field 'question'", "missing"],
+    ),
+    "wrong type": (
+        "a.jsonl",
+        '{"question": 3, "answer": "a"}',
+        "pairs",
+        ["line 1", "field 'question'", "expected str, found int"],
+    ),
+    "blank text": (
+        "a.jsonl",
+        '{"question": "q", "answer": " \\n"}',
+        "pairs",
+        ["line 1", "field 'answer'", "empty"],
+    ),
+    "no object": ("a.jsonl", f'{PAIR}\n"text"', "pairs", ["line 2", "expected an object"]),
+    "nested field missing": (
+        "a.json",
+        '[{"title": "t", "conversations": [{"q": "q", "a": "a"}, {"q": "q"}]}]',
+        "pairs",
+        ["line 1", "field 'conversations[1].a'"],
+    ),
+    "nested wrong type": (
+        "a.json",
+        '[{"title": "t", "conversations": {"q": "q"}}]',
+        "pairs",
+        ["field 'conversations'", "expected list"],
+    ),
+    "message without content": (
+        "a.jsonl",
+        '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant"}]}',
+        "pairs",
+        ["line 1", "field 'messages[1].content'"],
+    ),
+    "assistant not last": (
+        "a.jsonl",
+        '{"messages": [{"role": "user", "content": "q"}]}',
+        "pairs",
+        ["line 1", "field 'messages'", "assistant"],
+    ),
+    "one id for two rows": (
+        "a.jsonl",
+        '{"id": 7, "messages": [{"role": "assistant", "content": "a"}]}\n'
+        '{"id": 7, "messages": [{"role": "assistant", "content": "b"}]}',
+        "pairs",
+        ["line 2", "field 'id'", "'7'"],
+    ),
+    "prompt without completion": (
+        "a.jsonl",
+        '{"prompt": "p"}',
+        "pairs",
+        ["line 1", "field 'completion'"],
+    ),
+    "CSV, a column too many": (
+        "a.csv",
+        'title,content\n갓생,"부지런한,\n삶"\n밈,따라 하는 것, 유행\n',
+        "terms",
+        ["line 4", "3 columns", "2"],
+    ),
+    "CSV, a column too few": ("a.csv", "title,content\n갓생\n", "terms", ["line 2", "1 columns"]),
+    "CSV, a column twice": ("a.csv", "title,title\na,b\n", "terms", ["line 1", "twice"]),
+    "CSV, quote not closed": ("a.csv", 'title,content\n갓생,"삶\n', "terms", ["line 2", "CSV"]),
+    "CSV, a giant field": ("a.csv", f"title,content\n갓생,{WIDE}\n", "terms", ["line 2", "CSV"]),
+    "CSV, empty": ("a.csv", "", "terms", ["empty"]),
+    "CSV, header alone": ("a.csv", "title,content\n", "terms", ["no terms"]),
+    "CSV, column missing": ("a.csv", "title,text\na,b\n", "terms", ["line 2", "field 'content'"]),
+    "a title twice": (
+        "a.csv",
+        "title,content\n갓생,부지런한 삶\n 갓생,또\n",
+        "terms",
+        ["line 3", "field 'title'", "갓생", "line 2"],
+    ),
+    "a bad regular expression": (
+        "a.csv",
+        "title,content,forms\n갓생,부지런한 삶,갓(생\n",
+        "terms",
+        ["line 2", "field 'forms'", "regular expression"],
+    ),
+    "a question that is no text": (
+        "a.json",
+        '{"questions": ["q", 3]}',
+        "questions",
+        ["field 'questions[1]'"],
+    ),
+    "questions no list": ("a.json", '{"questions": "q"}', "questions", ["field 'questions'"]),
+    "a question twice": ("a.json", '{"questions": ["뭐해?", "뭐해?"]}', "questions", ["뭐해?"]),
+    "no questions": ("a.json", '{"questions": []}', "questions", ["no questions"]),
+    "unknown status": (
+        "a.json",
+        '[{"question": "q", "answer": "a", "status": "fine"}]',
+        "answers",
+        ["line 1", "field 'status'", "'fine'"],
+    ),
+    "an answer that is no text": (
+        "a.json",
+        '[{"question": "q", "answer": ["a"]}]',
+        "answers",
+        ["line 1", "field 'answer'"],
+    ),
+    "ok without an answer": (
+        "a.json",
+        '[{"question": "q", "answer": null, "status": "ok"}]',
+        "answers",
+        ["line 1", "no answer"],
+    ),
+    "no Parquet": ("a.parquet", "title", "pairs", ["Parquet"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_malformed_input_is_one_line_that_names_the_place(tmp_path, name):
+    file_name, content, reader, expected = BAD[name]
+    path = tmp_path / file_name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as caught:
+        getattr(records, f"read_{reader}")(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    assert len(message) < len(str(path)) + 300
+    for part in expected:
+        assert part in message
+
+
+@pytest.mark.parametrize("reader", ["terms", "pairs", "questions", "answers"])
+def test_no_such_file_and_a_folder(tmp_path, reader):
+    read = getattr(records, f"read_{reader}")
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "none.json")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path / "folder.json")
+
+
+def test_a_missing_parquet_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        records.read_rows(tmp_path / "none.parquet")
+
+
+# ------------------------------------------------------------------------- good input
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv"])
+def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path, name):
+    text = {
+        "a.json": '[{"title": "밈", "content": "유행"}]',
+        "a.jsonl": '{"title": "밈", "content": "유행"}\r\n',
+        "a.csv": "title,content\r\n밈,유행\r\n",
+    }[name]
+    (term,) = records.read_terms(write(tmp_path / name, text, "utf-8-sig"))
+    assert (term["title"], term["content"]) == ("밈", "유행")
+
+
+def test_escaped_emoji_is_whole(tmp_path):
+    path = write(tmp_path / "a.json", '{"questions": ["\\ud83d\\ude02 뭐해?"]}')
+    assert records.read_questions(path)[0]["question"] == "😂 뭐해?"
+
+
+def test_line_numbers_of_rows(tmp_path):
+    path = write(tmp_path / "a.json", '\n[\n\n  {"a":\n 1}\n,\n{"a": 2}, {"a": 3}]\n')
+    assert records.read_rows(path) == [(4, {"a": 1}), (7, {"a": 2}), (7, {"a": 3})]
+    path = write(tmp_path / "a.csv", 'a,b\n1,"x\ny"\n\n2,z\n')
+    assert records.read_rows(path) == [(2, {"a": "1", "b": "x\ny"}), (5, {"a": "2", "b": "z"})]
+    # U+2028 and U+0085 end a line for str.splitlines, not in JSONL.
+    path = write(tmp_path / "a.jsonl", '{"a": "x\u2028y\u0085"}\n{"a": 2}')
+    assert records.read_rows(path) == [(1, {"a": "x\u2028y\u0085"}), (2, {"a": 2})]
+
+
+FLAT = {"title": "갓생", "question": "주말에 뭐해?", "answer": "갓생, 살지"}
+
+
+def flat_file(folder: Path, kind: str) -> Path:
+    path = folder / f"flat.{kind}"
+    if kind == "json":
+        records.write_json(path, [FLAT])
+    elif kind == "jsonl":
+        records.write_jsonl(path, [FLAT])
+    elif kind == "csv":
+        records.write_csv(path, list(FLAT), [FLAT])
+    else:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([FLAT]), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet"])
+def test_flat_pairs_are_the_same_from_every_format(tmp_path, kind):
+    (pair,) = records.read_pairs(flat_file(tmp_path, kind))
+    assert pair == {"id": records.row_id("pair", *FLAT.values()), **FLAT}
+
+
+def test_nested_pairs(tmp_path):
+    turn = {"context": "친구 사이", "q": " 주말에 뭐해? ", "a": "갓생, 살지", "model": "m"}
+    rows = [{"title": "갓생", "description": "부지런한 삶", "conversations": [turn, turn]}]
+    records.write_json(tmp_path / "merged.json", rows)
+    (pair,) = records.read_pairs(tmp_path / "merged.json")  # the repeat stands once
+    assert pair == {
+        "id": records.row_id("pair", *FLAT.values()),
+        **FLAT,
+        "context": "친구 사이",
+        "model": "m",
+    }
+    (term,) = records.read_terms(tmp_path / "merged.json")
+    assert (term["title"], term["content"]) == ("갓생", "부지런한 삶")
+
+
+def test_message_and_completion_rows(tmp_path):
+    messages = [
+        {"role": "system", "content": "친구처럼"},
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a"},
+    ]
+    rows = [{"messages": messages}, {"prompt": "p", "completion": "c"}]
+    records.write_jsonl(tmp_path / "a.jsonl", rows)
+    first, second = records.read_pairs(tmp_path / "a.jsonl")
+    assert first["messages"] == messages
+    assert (first["question"], first["answer"], first["title"]) == ("q", "a", "")
+    assert (second["question"], second["answer"]) == ("p", "c")
+    assert first["id"] != second["id"]
+
+
+def test_pairs_keep_the_order_of_their_first_appearance(tmp_path):
+    rows = [{"question": name, "answer": "a"} for name in "가나가다"]
+    records.write_jsonl(tmp_path / "a.jsonl", rows)
+    assert [p["question"] for p in records.read_pairs(tmp_path / "a.jsonl")] == ["가", "나", "다"]
+
+
+def test_questions_of_both_kinds(tmp_path):
+    records.write_json(tmp_path / "usage.json", {"questions": ["하나", "둘"]})
+    usage = records.read_questions(tmp_path / "usage.json")
+    assert [row["question"] for row in usage] == ["하나", "둘"]
+    records.write_json(tmp_path / "understand.json", [{"title": "밈", "question": "하나"}])
+    (row,) = records.read_questions(tmp_path / "understand.json")
+    assert row == {"id": usage[0]["id"], "title": "밈", "question": "하나"}
+
+
+def test_old_answers_get_an_id_and_a_status(tmp_path):
+    old = [
+        {"question": "1", "answer": "잘 지내"},
+        {"question": "2", "answer": " "},
+        {"question": "3", "answer": None},
+        {"question": "4", "answer": "Error in generate: CUDA out of memory"},
+        {"question": "5", "answer": "응\nuser\n뭐해?"},
+    ]
+    records.write_json(tmp_path / "a.json", [*old, {**old[0], "id": "x", "status": "refused"}])
+    rows = records.read_answers(tmp_path / "a.json")
+    statuses = ["ok", "empty", "empty", "api_error", "leaked", "refused"]
+    assert [row["status"] for row in rows] == statuses
+    assert rows[0]["id"] == records.row_id("question", "1")
+    assert rows[5]["id"] == "x"
+
+
+def test_terms_forms_are_split(tmp_path):
+    path = write(tmp_path / "a.csv", "title,content,forms\n킹받네,화난다,킹받; 킹 ?받 ;\n")
+    assert records.read_terms(path)[0]["forms"] == ["킹받", "킹 ?받"]
+
+
+def test_ids_do_not_hang_on_key_order_or_machine():
+    assert records.digest({"b": 1, "a": "가"}) == records.digest({"a": "가", "b": 1})
+    assert records.row_id("pair", "갓생") != records.row_id("pair", "밈")
+    expected = hashlib.sha256('["가"]'.encode()).hexdigest()[:16]
+    assert records.row_id("가") == expected
+
+
+# ---------------------------------------------------------------------------- writing
+
+WRITE_TOO_MUCH = """
+import resource, sys
+from malmat import cli, records
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+def main():
+    getattr(records, sys.argv[1])(sys.argv[2], [{"text": "가" * 100}] * 100)
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("writer", ["write_json", "write_jsonl"])
+def test_a_full_disk_leaves_the_old_file(tmp_path, writer):
+    path = tmp_path / "results.json"
+    records.write_json(path, ["old"])
+    child = subprocess.run(
+        [sys.executable, "-c", WRITE_TOO_MUCH, writer, str(path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(records.__file__).parents[1])},
+    )
+    assert child.returncode == 1
+    assert child.stderr.startswith("stopped: ")
+    assert len(child.stderr.splitlines()) == 1
+    assert json.loads(path.read_text()) == ["old"]
+    assert os.listdir(tmp_path) == ["results.json"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"text": "\ud83d"}, object()])
+def test_a_value_that_no_file_can_hold_leaves_the_old_file(tmp_path, value):
+    path = tmp_path / "results.json"
+    records.write_json(path, ["old"])
+    for write_one in (records.write_json, records.write_jsonl):
+        with pytest.raises((ValueError, TypeError)):
+            write_one(path, [{"value": value}])
+    assert json.loads(path.read_text()) == ["old"]
+    assert os.listdir(tmp_path) == ["results.json"]
+
+
+def test_written_files_are_read_back(tmp_path):
+    rows = [{"a": '쉼표, "따옴표"', "b": "줄\n바꿈"}]
+    records.write_csv(tmp_path / "deep" / "a.csv", ["a", "b"], rows)
+    assert records.read_rows(tmp_path / "deep" / "a.csv") == [(2, rows[0])]
+    records.write_jsonl(tmp_path / "a.jsonl", rows)
+    assert records.read_rows(tmp_path / "a.jsonl") == [(1, rows[0])]
+    assert "줄" in (tmp_path / "a.jsonl").read_text(encoding="utf-8")

@@ -1,0 +1,136 @@
+"""Intervals against hand-computed and library values."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import scipy.stats
+from statsmodels.stats.proportion import proportion_confint
+
+from malmat import stats
+
+
+def test_two_rows_by_hand():
+    # The mean of two draws from {0, 1} is 0, ½, 1 with chances ¼, ½, ¼.
+    assert stats.bootstrap_interval([0, 1]) == (0, 1)
+    assert stats.bootstrap_interval([0, 1], level=0.4) == (0.5, 0.5)
+
+
+def test_clusters_of_unequal_size_by_hand():
+    # Drawing both clusters gives 1/10, the mean over rows, not ½, the mean of the means.
+    values, clusters = [0] * 9 + [1], ["a"] * 9 + ["b"]
+    assert stats.bootstrap_interval(values, clusters) == (0, 1)
+    assert stats.bootstrap_interval(values, clusters, level=0.4) == (0.1, 0.1)
+
+
+def test_against_scipy():
+    values = np.random.default_rng(1).normal(3, 2, 80)
+    expected = scipy.stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=10_000, rng=0
+    ).confidence_interval
+    assert stats.bootstrap_interval(list(values)) == pytest.approx(tuple(expected), abs=0.05)
+
+
+def test_repeating_each_row_of_a_cluster_tells_nothing_new():
+    draw = random.Random(2)
+    values = [draw.random() for _ in range(30)]
+    names = [f"t{n}" for n in range(30)]
+    once = stats.bootstrap_interval(values)
+    four_times = stats.bootstrap_interval(values * 4, names * 4)
+    assert four_times == pytest.approx(once)
+    low, high = stats.bootstrap_interval(values * 4)  # as if they were independent
+    assert high - low < 0.6 * (once[1] - once[0])
+
+
+def test_the_same_figure_at_every_run_and_in_any_naming():
+    values = [1, 5, 3, 4, 2]
+    assert stats.bootstrap_interval(values) == stats.bootstrap_interval(values)
+    assert stats.bootstrap_interval(values) == stats.bootstrap_interval(values, list("vwxyz"))
+
+
+@pytest.mark.parametrize(("values", "clusters"), [([], None), ([3], None), ([1, 2, 3], ["a"] * 3)])
+def test_one_cluster_says_nothing_about_spread(values, clusters):
+    assert all(map(math.isnan, stats.bootstrap_interval(values, clusters)))
+
+
+@pytest.mark.parametrize(("successes", "total"), [(0, 10), (8, 10), (10, 10), (1, 1), (37, 100)])
+def test_wilson_by_its_formula_and_by_statsmodels(successes, total):
+    z, p = 1.959963984540054, successes / total
+    middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2)) / (1 + z**2 / total)
+    interval = stats.proportion_interval(successes, total)
+    assert interval == pytest.approx((middle - half, middle + half), abs=1e-12)
+    assert interval == pytest.approx(proportion_confint(successes, total, method="wilson"))
+    assert 0 <= interval[0] < interval[1] <= 1
+
+
+def test_wilson_of_nothing():
+    assert all(map(math.isnan, stats.proportion_interval(0, 0)))
+
+
+def test_summary_counts_what_is_missing():
+    summary = stats.summarize([4, None, 2, None], worst=1, best=5)
+    assert summary["mean"] == 3
+    assert (summary["n_scored"], summary["n_total"]) == (2, 4)
+    assert summary["bounds"] == [(6 + 2) / 4, (6 + 10) / 4]
+    assert summary["interval"] == [2, 4]
+
+
+def test_summary_with_all_scored_is_bounded_by_its_mean():
+    summary = stats.summarize([1, 2, 3], worst=1, best=5)
+    assert summary["bounds"] == [2, 2]
+    assert summary["interval"][0] < 2 < summary["interval"][1]
+
+
+def test_summary_of_a_rate():
+    summary = stats.summarize([1, 0, 1, None, True, False], worst=0, best=1, rate=True)
+    assert summary["mean"] == 0.6
+    assert summary["interval"] == pytest.approx(list(stats.proportion_interval(3, 5)))
+    assert summary["bounds"] == [3 / 6, 4 / 6]
+
+
+@pytest.mark.parametrize("rate", [True, False])
+def test_summary_where_nothing_was_scored(rate):
+    summary = stats.summarize([None, None], worst=0, best=1, rate=rate)
+    assert summary["mean"] is None
+    assert summary["interval"] is None
+    assert (summary["n_scored"], summary["n_total"]) == (0, 2)
+    assert summary["bounds"] == [0, 1]
+
+
+def test_summary_of_no_rows():
+    summary = stats.summarize([], worst=0, best=1)
+    assert summary["mean"] is summary["interval"] is None
+    assert summary["bounds"] == [None, None]
+    assert summary["n_total"] == 0
+
+
+def test_summary_drops_the_clusters_of_missing_rows():
+    values, clusters = [1, None, 2, 3], ["a", "z", "b", "b"]
+    summary = stats.summarize(values, worst=1, best=5, clusters=clusters)
+    assert summary["interval"] == list(stats.bootstrap_interval([1, 2, 3], ["a", "b", "b"]))
+    one = stats.summarize(values, worst=1, best=5, clusters=["a"] * 4)
+    assert (one["mean"], one["interval"]) == (2, None)
+
+
+def test_paired_difference_joins_by_id():
+    before = {"a": 1, "b": 2, "c": 3, "only": 9}
+    after = {"c": 4, "b": 3, "a": 2, "other": 0}
+    result = stats.paired_difference(before, after)
+    assert result == {"difference": 1, "interval": [1, 1], "n_pairs": 3, "tied": False}
+
+
+def test_paired_difference_by_clusters():
+    before = dict.fromkeys("abcd", 0)
+    after = {"a": 1, "b": 1, "c": -1, "d": -1}
+    clusters = {"a": "x", "b": "x", "c": "y", "d": "y"}
+    result = stats.paired_difference(before, after, clusters)
+    assert (result["difference"], result["interval"], result["tied"]) == (0, [-1, 1], True)
+
+
+def test_paired_difference_without_ground():
+    nothing = {"difference": None, "interval": None, "n_pairs": 0, "tied": None}
+    assert stats.paired_difference({"a": 1}, {"b": 1}) == nothing
+    one = stats.paired_difference({"a": 1}, {"a": 3})
+    assert one == {"difference": 2, "interval": None, "n_pairs": 1, "tied": None}
