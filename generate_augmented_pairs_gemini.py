@@ -68,9 +68,9 @@ def main() -> int:
     kept: dict[str, list[dict]] = {term["title"]: [] for term in terms}
     rejected: list[dict] = []
     statuses: Counter[str] = Counter()
-    matchers = {term["title"]: TermMatcher([term]) for term in terms}
     with Journal(output / "journal.jsonl") as journal:
         ask = open_door(args, journal)
+        matcher = TermMatcher(terms)
         for number in range(1, args.rounds + 1):
             short = [t for t in terms if len(kept[t["title"]]) < args.pairs_per_term]
             requests = [request_for(prompts, term, kept[term["title"]], args) for term in short]
@@ -78,7 +78,7 @@ def main() -> int:
             for term, request in zip(short, requests, strict=True):
                 record = records[f"{request.id}#0"]
                 statuses[status_of(record)] += 1
-                good, bad = sift(record, term, kept, matchers[term["title"]], args.pairs_per_term)
+                good, bad = sift(record, term, kept, matcher, args.pairs_per_term)
                 kept[term["title"]] += [{**pair, "model": short_name(args.model)} for pair in good]
                 rejected += [{"title": term["title"], "round": number, **pair} for pair in bad]
         for term in terms:

@@ -61,11 +61,11 @@ def main() -> int:
     if args.dry_run:
         return COMPLETE
     listed = {term["title"]: term for term in read_terms(args.terms)}
-    matchers = {r["title"]: TermMatcher([listed.get(r["title"], r)]) for r in rows}
+    matcher = TermMatcher([listed.get(row["title"], row) for row in rows])
     by_id = {row_id("term", row["title"]): row for row in rows}
 
     def accept(request: llm.Request, text: str) -> str:
-        return read_question(text, by_id[request.id], matchers)
+        return read_question(text, by_id[request.id], matcher)
 
     requests = [
         llm.Request(
@@ -100,7 +100,7 @@ def main() -> int:
     for key, row in by_id.items():
         record = records[f"{key}#0"]
         if record["status"] == "ok":
-            question = read_question(record["text"], row, matchers)
+            question = read_question(record["text"], row, matcher)
             questions.append({"title": row["title"], "question": question})
         else:
             missing.append(f"{row['title']} ({record['status']}: {record['error']})")
@@ -111,7 +111,7 @@ def main() -> int:
     return FAILURES if missing else COMPLETE
 
 
-def read_question(text: str, row: dict, matchers: dict[str, TermMatcher]) -> str:
+def read_question(text: str, row: dict, matcher: TermMatcher) -> str:
     """The question of a reply.
 
     Raises:
@@ -121,7 +121,7 @@ def read_question(text: str, row: dict, matchers: dict[str, TermMatcher]) -> str
     if start < 0:
         raise ValueError("no JSON object in the reply")
     question = str(json.JSONDecoder().raw_decode(text, start)[0].get("question") or "").strip()
-    if not matchers[row["title"]].find(question):
+    if not matcher.find(question, only=row["title"]):
         raise ValueError(f"the question does not hold the term: {question[:60]!r}")
     if squeeze(question) == squeeze(row["question"]):
         raise ValueError("the question repeats the example")

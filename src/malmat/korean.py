@@ -130,8 +130,12 @@ class TermMatcher:
         else:
             self._kiwi.add_user_word(surface, "NNP", 0.0)
 
-    def find(self, text: str) -> list[str]:
-        """Titles of the terms that stand in ``text``, in the order of the term list."""
+    def find(self, text: str, only: str | None = None) -> list[str]:
+        """Titles of the terms that stand in ``text``, in the order of the term list.
+
+        Args:
+            only: look for the term of this title alone.
+        """
         text = normalize(text)
         squeezed = re.sub(r"\s+", "", text)
         tokens = self._kiwi.tokenize(text)
@@ -142,6 +146,8 @@ class TermMatcher:
         ]
         found = []
         for term in self._terms:
+            if only is not None and term["title"] != only:
+                continue
             if term["forms"]:
                 hit = any(form.search(squeezed) for form in term["forms"])
             else:

@@ -67,7 +67,7 @@ def pair_problems(pair: dict, term: dict, matcher: TermMatcher) -> list[str]:
     """Why a pair (``q, a``) is not fit for the term (``title, example_q, example_a``); [] if it is.
 
     Args:
-        matcher: a ``TermMatcher`` of this term.
+        matcher: knows the term (and may know others).
     """
     question, answer = pair["q"], pair["a"]
     problems = []
@@ -84,7 +84,7 @@ def pair_problems(pair: dict, term: dict, matcher: TermMatcher) -> list[str]:
     examples = {squeeze(term.get("example_q", "")), squeeze(term.get("example_a", ""))} - {""}
     if squeeze(question) in examples or squeeze(answer) in examples:
         problems.append("copies the example")
-    if not matcher.find(f"{question}\n{answer}"):
+    if not matcher.find(f"{question}\n{answer}", only=term["title"]):
         problems.append("term not found")
     return problems
 
