@@ -5,11 +5,17 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=$VIRTUAL_ENV/bin/python
   else
     if [ ! -x .venv/bin/python ]; then
-      base=$(command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
-      "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-        echo "error: Python 3.11 or later is needed, found $("$base" --version)" >&2
+      base=
+      for candidate in python3.13 python3.12 python3.11 python3 python; do # a shim may not work
+        if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+          base=$candidate
+          break
+        fi
+      done
+      if [ -z "$base" ]; then
+        echo "error: Python 3.11 or later with venv is needed (Debian: apt install python3-venv)" >&2
         exit 2
-      }
+      fi
       echo "making a virtual environment in .venv"
       "$base" -m venv .venv
     fi
