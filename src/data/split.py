@@ -1,39 +1,63 @@
-"""Split dialogue pairs by term into training and held-out rows.
+"""Split dialogue pairs by term into training and held-out rows, behind a leak gate.
 
     python src/data/split.py --input merged_final.json --output_dir data
+    python src/data/split.py --input published.json --questions published.jsonl --leaks report
 
-Reads   --input (any shape ``malmat.records.read_pairs`` takes), and the understanding
-        questions (--questions), which say by ``split: unseen`` which terms no model
-        may be trained on.
+Reads   --input (any shape ``malmat.records.read_pairs`` takes), the understanding terms
+        (--questions: ``split: unseen`` marks those no model may be trained on) and the
+        evaluation questions (--eval_questions).
 Writes  train.jsonl, heldout.jsonl (``id, title, question, answer`` a line) and
-        split.json (settings, counts, terms of each side).
+        split.json (settings, counts, terms of each side, leaks).
 
-All pairs of a term fall on one side, so that held-out loss and unseen-term scores
-measure understanding and not memory. Beside the unseen terms a seeded share of the
-other terms (--heldout_share) is held out; with no unseen terms given, only that.
+All pairs of a term fall on one side, with its spelling variants, so that held-out loss and
+unseen-term scores measure understanding and not memory. Beside the unseen terms a seeded
+share of the others (--heldout_share) is held out.
+
+The leak gate stops (exit 2, nothing written) where a held-out term stands in a training
+row, or an evaluation question or a held-out row, or a near-duplicate of either, is one.
 """
 
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
+from malmat.duplicates import THRESHOLD, NearDuplicates
+from malmat.korean import TermMatcher
 from malmat.pairs import squeeze
-from malmat.records import InputError, read_pairs, read_rows, write_json, write_jsonl
+from malmat.records import (
+    InputError,
+    read_pairs,
+    read_questions,
+    read_rows,
+    read_terms,
+    write_json,
+    write_jsonl,
+)
 
 HERE = Path(__file__).parent
+EVAL = HERE.parent / "eval"
 
 
 def arguments():
     options = parser(__doc__)
     options.add_argument("--input", default=str(HERE.parents[1] / "merged_final.json"))
+    options.add_argument("--questions", default=str(EVAL / "meme_sample_with_questions.jsonl"))
     options.add_argument(
-        "--questions", default=str(HERE.parent / "eval/meme_sample_with_questions.jsonl")
+        "--eval_questions",
+        nargs="*",
+        default=[str(EVAL / "understand_questions.json"), str(EVAL / "usage_questions.json")],
     )
+    options.add_argument("--terms", default=str(HERE / "terms.csv"), help="forms of the terms")
     options.add_argument("--output_dir", default=str(HERE.parents[1] / "data"))
     options.add_argument("--heldout_share", type=float, default=0.0, help="of the other terms")
     options.add_argument("--seed", type=int, default=42)
+    options.add_argument("--threshold", type=float, default=THRESHOLD, help="near-duplicates")
+    options.add_argument(
+        "--leaks", choices=("stop", "report", "drop"), default="stop", help="what the gate does"
+    )
     return options.parse_args()
 
 
@@ -44,36 +68,106 @@ def main() -> None:
     show_settings("split", vars(args))
     pairs = read_pairs(args.input)
     asked = [row for _, row in read_rows(args.questions)]
-    unseen = {squeeze(row["title"]) for row in asked if row.get("split") == "unseen"}
     titles = list(dict.fromkeys(pair["title"] for pair in pairs))
-    heldout = {title for title in titles if squeeze(title) in unseen}
-    rest = [title for title in titles if title not in heldout]
-    drawn = random.Random(args.seed).sample(rest, round(len(rest) * args.heldout_share))
-    heldout.update(drawn)
+    unseen = [row["title"] for row in asked if row.get("split") == "unseen"]
+    heldout = draw(titles, unseen, args.heldout_share, args.seed)
     train = [pair for pair in pairs if pair["title"] not in heldout]
     held = [pair for pair in pairs if pair["title"] in heldout]
+
+    leaks = find_leaks(args, train, held, sorted({*heldout, *unseen}))
+    show_leaks(leaks, args)
+    if leaks and args.leaks == "drop":
+        leaking = {leak["id"] for leak in leaks}
+        train = [pair for pair in train if pair["id"] not in leaking]
     if not train:
         raise InputError("nothing is left to train on", path=args.input, fix="Hold out less.")
 
     output = Path(args.output_dir)
     write_jsonl(output / "train.jsonl", train)
     write_jsonl(output / "heldout.jsonl", held)
-    trained = {squeeze(pair["title"]) for pair in train}
+    trained = list(dict.fromkeys(pair["title"] for pair in train))
     write_json(
         output / "split.json",
         {
             "settings": {name: str(value) for name, value in vars(args).items()},
-            "train": {"pairs": len(train), "terms": [t for t in titles if t not in heldout]},
+            "train": {"pairs": len(train), "terms": trained},
             "heldout": {"pairs": len(held), "terms": [t for t in titles if t in heldout]},
+            "leaks": leaks,
         },
     )
-    seen = sum(squeeze(row["title"]) in trained for row in asked)
+    known = {variant(title) for title in trained}
+    seen = sum(variant(row["title"]) in known for row in asked)
     print(
-        f"train: {len(train)} pairs of {len(titles) - len(heldout)} terms; "
-        f"held out: {len(held)} pairs of {len(heldout)} terms"
+        f"train: {len(train)} pairs of {len(trained)} terms; "
+        f"held out: {len(held)} pairs of {len(heldout & set(titles))} terms"
     )
-    print(f"of {len(asked)} evaluation terms {seen} are trained on, {len(asked) - seen} are not")
+    print(f"{seen} of {len(asked)} evaluation terms are trained on, {len(asked) - seen} are not")
     print(f"wrote {relative(output)}/train.jsonl, heldout.jsonl, split.json")
+
+
+def variant(title: str) -> str:
+    """What the spelling variants of a title share: letters only (또간집 = 또 간 집 = '또간집~')."""
+    return squeeze(title) or title
+
+
+def draw(titles: list[str], unseen: list[str], share: float, seed: int) -> set[str]:
+    """The titles to hold out: the unseen ones and a seeded share of the rest, variants together."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for title in titles:
+        groups[variant(title)].append(title)
+    held = {variant(title) for title in unseen}
+    rest = [name for name in groups if name not in held]
+    held.update(random.Random(seed).sample(rest, round(len(rest) * share)))
+    return {title for name in held for title in groups.get(name, [])}
+
+
+def find_leaks(args, train: list[dict], held: list[dict], heldout: list[str]) -> list[dict]:
+    """Training rows that must not be there: ``{id, kind, found, question, answer}`` each."""
+    leaks = []
+
+    def leak(pair: dict, kind: str, found: str) -> None:
+        row = {name: pair[name] for name in ("id", "title", "question", "answer")}
+        leaks.append({**row, "kind": kind, "found": found})
+
+    if heldout:
+        forms = {term["title"]: term["forms"] for term in read_terms(args.terms)}
+        matcher = TermMatcher({"title": t, "forms": forms.get(t, [])} for t in heldout)
+        for pair in train:
+            for title in matcher.find(f"{pair['question']}\n{pair['answer']}"):
+                leak(pair, "held-out term", title)
+    index, sources = NearDuplicates(args.threshold), []
+    for path in args.eval_questions:
+        for row in read_questions(path):
+            index.add(row["question"])
+            sources.append(("evaluation question", row["question"]))
+    for pair in held:
+        index.add(pair["question"] + pair["answer"])
+        sources.append(("held-out row", f"{pair['question']} / {pair['answer']}"))
+    for pair in train:
+        texts = (pair["question"], pair["answer"], pair["question"] + pair["answer"])
+        for number in sorted({n for text in texts for n, _ in index.find(text)}):
+            leak(pair, *sources[number])
+    return leaks
+
+
+def show_leaks(leaks: list[dict], args) -> None:
+    if not leaks:
+        print("leak gate: no held-out term, evaluation question or near-duplicate in training")
+        return
+    for row in leaks[:20]:
+        print(
+            f"  {row['kind']} {row['found']!r} in the training row of '{row['title']}': "
+            f"{row['question']} / {row['answer']}"
+        )
+    if len(leaks) > 20:
+        print(f"  … and {len(leaks) - 20} more")
+    if args.leaks == "stop":
+        raise InputError(
+            f"{len(leaks)} leaks from evaluation into training (listed above)",
+            path=args.input,
+            fix="Mend the rows, or --leaks drop leaves them out, --leaks report keeps them.",
+        )
+    print(f"leak gate: {len(leaks)} leaks, {args.leaks}")
 
 
 if __name__ == "__main__":

@@ -97,22 +97,24 @@ class TermMatcher:
     """
 
     def __init__(self, terms: Iterable[dict]):
+        self._terms: list[dict] = [
+            {
+                "title": term["title"],
+                "forms": [re.compile(form) for form in term.get("forms") or ()],
+                "surfaces": _surfaces(term["title"]),
+            }
+            for term in terms
+        ]
+        bare = [term for term in self._terms if not term["forms"]]
+        if not bare:  # forms need no morphology, which takes seconds to load
+            return
         from kiwipiepy import Kiwi
 
         self._kiwi = Kiwi(num_workers=1)
-        self._terms: list[dict] = []
-        for term in terms:
-            surfaces = _surfaces(term["title"])
-            self._terms.append(
-                {
-                    "title": term["title"],
-                    "forms": [re.compile(form) for form in term.get("forms") or ()],
-                    "surfaces": surfaces,
-                }
-            )
-            for surface in surfaces:
+        for term in bare:
+            for surface in term["surfaces"]:
                 self._add_word(surface)
-        for term in self._terms:
+        for term in bare:
             term["patterns"] = [_surface_pattern(surface) for surface in term["surfaces"]]
             term["lemmas"] = [
                 lemmas
@@ -138,12 +140,7 @@ class TermMatcher:
         """
         text = normalize(text)
         squeezed = re.sub(r"\s+", "", text)
-        tokens = self._kiwi.tokenize(text)
-        starts = {token.start for token in tokens}
-        ends = {token.start + token.len for token in tokens}
-        content = [
-            (token.form, token.tag[0]) for token in tokens if not token.tag.startswith(_SKIP)
-        ]
+        tokens = None
         found = []
         for term in self._terms:
             if only is not None and term["title"] != only:
@@ -151,14 +148,22 @@ class TermMatcher:
             if term["forms"]:
                 hit = any(form.search(squeezed) for form in term["forms"])
             else:
-                hit = any(
-                    (match.start() in starts and match.end() in ends) or _is_jamo(match.group())
-                    for pattern in term["patterns"]
-                    for match in pattern.finditer(text)
-                ) or any(_contains(content, lemmas) for lemmas in term["lemmas"])
+                tokens = tokens or self._kiwi.tokenize(text)
+                hit = _stands_in(term, text, tokens)
             if hit:
                 found.append(term["title"])
         return found
+
+
+def _stands_in(term: dict, text: str, tokens: list) -> bool:
+    starts = {token.start for token in tokens}
+    ends = {token.start + token.len for token in tokens}
+    content = [(t.form, t.tag[0]) for t in tokens if not t.tag.startswith(_SKIP)]
+    return any(
+        (match.start() in starts and match.end() in ends) or _is_jamo(match.group())
+        for pattern in term["patterns"]
+        for match in pattern.finditer(text)
+    ) or any(_contains(content, lemmas) for lemmas in term["lemmas"])
 
 
 def _surfaces(title: str) -> list[str]:
