@@ -29,6 +29,9 @@ from malmat.korean import TermMatcher
 from malmat.pairs import squeeze
 from malmat.records import (
     InputError,
+    digest,
+    file_digest,
+    read_json,
     read_pairs,
     read_questions,
     read_rows,
@@ -66,6 +69,11 @@ def main() -> None:
     if not 0 <= args.heldout_share < 1:
         raise InputError("must be at least 0 and below 1", field="heldout_share")
     show_settings("split", vars(args))
+    output = Path(args.output_dir)
+    identity = identity_of(args)
+    if is_done(output, identity):
+        print(f"already split: {relative(output)}")
+        return
     pairs = read_pairs(args.input)
     asked = [row for _, row in read_rows(args.questions)]
     titles = list(dict.fromkeys(pair["title"] for pair in pairs))
@@ -82,13 +90,13 @@ def main() -> None:
     if not train:
         raise InputError("nothing is left to train on", path=args.input, fix="Hold out less.")
 
-    output = Path(args.output_dir)
     write_jsonl(output / "train.jsonl", train)
     write_jsonl(output / "heldout.jsonl", held)
     trained = list(dict.fromkeys(pair["title"] for pair in train))
     write_json(
         output / "split.json",
         {
+            "identity": identity,
             "settings": {name: str(value) for name, value in vars(args).items()},
             "train": {"pairs": len(train), "terms": trained},
             "heldout": {"pairs": len(held), "terms": [t for t in titles if t in heldout]},
@@ -103,6 +111,21 @@ def main() -> None:
     )
     print(f"{seen} of {len(asked)} evaluation terms are trained on, {len(asked) - seen} are not")
     print(f"wrote {relative(output)}/train.jsonl, heldout.jsonl, split.json")
+
+
+def identity_of(args) -> str:
+    """What determines the split: the settings and the bytes of every file it reads."""
+    files = [args.questions, args.terms, *args.eval_questions]
+    files += [args.input] if Path(args.input).is_file() else []
+    contents = [file_digest(path) for path in files if Path(path).is_file()]
+    knobs = {name: value for name, value in vars(args).items() if name != "output_dir"}
+    return digest({"files": contents, **knobs})
+
+
+def is_done(output: Path, identity: str) -> bool:
+    record = output / "split.json"
+    files = [output / "train.jsonl", output / "heldout.jsonl", record]
+    return all(path.is_file() for path in files) and read_json(record).get("identity") == identity
 
 
 def variant(title: str) -> str:

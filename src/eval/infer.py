@@ -95,8 +95,7 @@ def main() -> int:
         sampling = {**API_SAMPLING, "temperature": args.temperature}
         if args.max_new_tokens:
             sampling["max_tokens"] = args.max_new_tokens
-        urls = args.base_url.split(",") if args.base_url else None
-        ask = api_door(args.model, urls, args.concurrency, args.max_cost)
+        ask = api_door(args.model, args.base_url, args.concurrency, args.max_cost)
     plan(args, prompts, questions, output, sampling)
     if args.dry_run:
         return COMPLETE

@@ -20,18 +20,14 @@ Ask = Callable[[list[llm.Request], Journal, str], dict[str, dict]]
 """Answers requests through a journal: what ``api_door`` and ``local_door`` give."""
 
 
-def api_door(model: str, base_urls: list[str] | None, concurrency: int, max_cost: float | None):
-    """Answers by an API model; several servers of one model share the questions evenly."""
-    models = [llm.open_model(model, base_url=url) for url in base_urls or [None]]
+def api_door(model: str, base_url: str | None, concurrency: int, max_cost: float | None) -> Ask:
+    """Answers by an API model."""
+    opened = llm.open_model(model, base_url=base_url)
 
     def ask(requests: list[llm.Request], journal: Journal, label: str) -> dict[str, dict]:
-        records: dict[str, dict] = {}
-        for index, server in enumerate(models):
-            share = requests[index :: len(models)]
-            records |= llm.complete(
-                server, share, journal, concurrency=concurrency, max_cost=max_cost, label=label
-            )
-        return records
+        return llm.complete(
+            opened, requests, journal, concurrency=concurrency, max_cost=max_cost, label=label
+        )
 
     return ask
 

@@ -10,6 +10,7 @@ status, never an answer.
 from __future__ import annotations
 
 import email.utils
+import itertools
 import json
 import os
 import random
@@ -275,7 +276,11 @@ class Gemini(Model):
 
 
 class OpenAI(Model):
-    """openai, and every server that speaks its chat protocol (vLLM, SGLang, Ollama, llama.cpp)."""
+    """openai, and every server that speaks its chat protocol (vLLM, SGLang, Ollama, llama.cpp).
+
+    Args:
+        base_url: a server, or several of one model with commas between, asked in turn.
+    """
 
     provider = "openai"
 
@@ -284,8 +289,12 @@ class OpenAI(Model):
 
         key, self.key_name = api_key("openai", needed=base_url is None)
         super().__init__(name, base_url, key)
-        self._client = openai.OpenAI(
-            api_key=key, base_url=base_url, max_retries=0, timeout=TIMEOUT_S
+        urls = [url.strip() for url in base_url.split(",")] if base_url else [None]
+        self._clients = itertools.cycle(
+            [
+                openai.OpenAI(api_key=key, base_url=url, max_retries=0, timeout=TIMEOUT_S)
+                for url in urls
+            ]
         )
 
     def send(self, request: Request) -> dict:
@@ -299,7 +308,7 @@ class OpenAI(Model):
                 "json_schema": {"name": "reply", "schema": request.schema, "strict": True},
             }
         try:
-            reply = self._client.chat.completions.create(
+            reply = next(self._clients).chat.completions.create(
                 model=self.name, messages=request.messages, **options
             )
         except openai.APIStatusError as error:

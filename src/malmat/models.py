@@ -163,6 +163,17 @@ def _convert_tokenizer(gguf: Path, folder: Path) -> None:
 # ------------------------------------------------------------------------ loading
 
 
+def _quiet() -> None:
+    """Keep the libraries' start-up chatter out of the terminal; their warnings stay."""
+    import logging
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    # bitsandbytes notes at import that an optional CPU kernel package is not there.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
 def resolve(name: str) -> str:
     """A name as given on the command line → what ``from_pretrained`` takes.
 
@@ -282,6 +293,7 @@ def load_model(
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    _quiet()
     source = resolve(name)
     if base := base_of(source):
         if adapter:

@@ -1,0 +1,203 @@
+"""Near-duplicates, the leak gate, the quality check, and this repository's own data."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from malmat.duplicates import NearDuplicates, shingles
+from tests.conftest import ROOT
+
+SENTENCES = [
+    "오늘 점심은 회사 앞 국숫집에서 먹기로 했어",
+    "주말에 이사하는데 짐 싸는 것 좀 도와줄 수 있어?",
+    "그 드라마 마지막 회 보다가 울어서 눈이 퉁퉁 부었잖아",
+    "헬스장 등록하고 두 번 가고 안 간 사람이 바로 나야",
+]
+
+
+def test_a_near_duplicate_is_found_whatever_its_spacing_and_laughter():
+    index = NearDuplicates()
+    for sentence in SENTENCES:
+        assert index.add(sentence) == []
+    ((number, similarity),) = index.find("오늘 점심은 회사앞 국숫집에서 먹기로 했어!! ㅋㅋㅋㅋ")
+    assert (number, similarity) == (0, 1.0)
+    ((number, similarity),) = index.find("이번 주말에 이사하는데 짐 싸는 것 좀 도와줄 수 있어?")
+    assert number == 1
+    assert 0.7 <= similarity < 1
+    assert index.find("점심은 회사에서 먹기로 했고 국숫집은 안 가") == []
+
+
+def test_similarity_is_the_exact_jaccard_of_trigrams():
+    one, two = "가나다라마바", "가나다라마사"
+    index = NearDuplicates(threshold=0.5)
+    index.add(one)
+    ((_, similarity),) = index.find(two)
+    assert similarity == len(shingles(one) & shingles(two)) / len(shingles(one) | shingles(two))
+
+
+def test_conjoining_and_compatibility_jamo_are_the_same():
+    assert shingles("ᄅᄋ 진짜 대박") == shingles("ㄹㅇ 진짜 대박")
+
+
+# ---------------------------------------------------------------------- the leak gate
+
+
+def term(title, *pairs):
+    turns = [{"context": f"상황 {i}", "q": q, "a": a} for i, (q, a) in enumerate(pairs)]
+    return {"title": title, "description": f"{title}의 뜻", "conversations": turns}
+
+
+@pytest.fixture
+def leaky(tmp_path):
+    """Three training terms with one leak each, one unseen term, one evaluation question."""
+    rows = [
+        term("갓생", (SENTENCES[0], "갓생 사네"), ("뭐 해?", "점메추 받는 중이야")),
+        term("현타", (SENTENCES[1] + "ㅋㅋ", "현타 온다"), ("왜 그래", "현타 와서 누워 있어")),
+        term("국룰", (SENTENCES[2], "다음 날 얼음찜질은 국룰이지"), ("치킨엔?", "맥주가 국룰")),
+        term("점메추", (SENTENCES[2], "다음 날 얼음찜질이 국룰이지"), ("점심?", "점메추 좀")),
+    ]
+    (tmp_path / "merged.json").write_text(json.dumps(rows, ensure_ascii=False))
+    (tmp_path / "q.jsonl").write_text('{"title": "점메추", "split": "unseen"}\n')
+    (tmp_path / "e.json").write_text(json.dumps({"questions": [SENTENCES[1]]}, ensure_ascii=False))
+    (tmp_path / "terms.csv").write_text(
+        "title,content,forms\n점메추,점심 메뉴 추천,점메추\n갓생,부지런한 삶,갓생\n"
+    )
+    return [
+        "src/data/split.py",
+        *("--input", tmp_path / "merged.json", "--questions", tmp_path / "q.jsonl"),
+        *("--eval_questions", tmp_path / "e.json", "--terms", tmp_path / "terms.csv"),
+        *("--output_dir", tmp_path / "data"),
+    ]
+
+
+def test_the_leak_gate_stops_with_a_list_and_writes_nothing(script, tmp_path, leaky):
+    result = script(*leaky)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "3 leaks" in result.stderr
+    assert "held-out term '점메추' in the training row of '갓생'" in result.stdout
+    assert "evaluation question" in result.stdout
+    assert "held-out row" in result.stdout
+    assert not (tmp_path / "data").exists()
+
+
+def test_leaking_rows_can_be_dropped_or_kept_and_are_recorded(script, tmp_path, leaky):
+    def train_rows():
+        lines = (tmp_path / "data" / "train.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    assert script(*leaky, "--leaks", "drop").returncode == 0
+    assert [row["title"] for row in train_rows()] == ["갓생", "현타", "국룰"]
+    assert script(*leaky, "--leaks", "report").returncode == 0
+    assert len(train_rows()) == 6
+    record = json.loads((tmp_path / "data" / "split.json").read_text())
+    assert {leak["kind"] for leak in record["leaks"]} == {
+        "held-out term",
+        "evaluation question",
+        "held-out row",
+    }
+
+
+def test_spelling_variants_of_a_held_out_term_stay_on_its_side(script, tmp_path):
+    rows = [
+        term("점 메추~", ("배고파", "점 메추 받을래")),
+        term("점메추", ("뭐 먹지", "점메추 좀")),
+        term("국룰", ("치킨엔?", "맥주가 국룰")),
+    ]
+    (tmp_path / "m.json").write_text(json.dumps(rows, ensure_ascii=False))
+    (tmp_path / "q.jsonl").write_text('{"title": "점메추", "split": "unseen"}\n')
+    result = script(
+        *("src/data/split.py", "--input", tmp_path / "m.json", "--questions", tmp_path / "q.jsonl"),
+        *("--eval_questions", "--output_dir", tmp_path / "data"),
+    )
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "data" / "split.json").read_text())
+    assert record["train"]["terms"] == ["국룰"]
+    assert record["heldout"]["terms"] == ["점 메추~", "점메추"]
+
+
+def test_a_finished_split_is_not_made_again(script, tmp_path, leaky):
+    assert script(*leaky, "--leaks", "drop").returncode == 0
+    again = script(*leaky, "--leaks", "drop")
+    assert again.returncode == 0
+    assert "already split" in again.stdout
+
+
+# ------------------------------------------------------------------ the quality check
+
+
+def test_check_finds_each_kind_of_fault(script, tmp_path):
+    good = [
+        (SENTENCES[i % 4] + f" {i}번째 이야기야", f"그건 갓생 {i}일차라서 그래") for i in range(8)
+    ]
+    rows = [term("갓생", *good)]
+    turns = rows[0]["conversations"]
+    turns[0] |= {"q2": "덤"}
+    turns[1]["a"] = "그냥 살아"
+    turns[2] |= {"a": "갓생 산다 \U0001f600"}
+    turns[3]["context"] = ""
+    turns[4]["a"] = "ᄅᄋ 갓생이네"
+    turns.append(dict(turns[5]))
+    turns.append({**turns[6], "q": turns[6]["q"].replace("이야기야", "얘기야")})
+    turns.append({"context": "영어", "q": "Only English words here", "a": "갓생"})
+    turns.append({"context": "끝", "q": "갓", "a": "갓생"})
+    rows.append(
+        term("현타", *[("왜 그래 " + s, f"현타가 와서 {n}") for n, s in enumerate(SENTENCES)])
+    )
+    path = tmp_path / "merged.json"
+    path.write_text(json.dumps(rows, ensure_ascii=False))
+    result = script(
+        *("src/data/check.py", "--input", path, "--terms", path),
+        *("--output", tmp_path / "c.html", "--rows", tmp_path / "rows.jsonl"),
+    )
+    assert result.returncode == 1, result.stderr
+    found = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    kinds = {(row["check"], row["title"], row.get("number")) for row in found}
+    for name, number in [
+        ("stray key", 1),
+        ("term not found", 2),
+        ("emoji", 3),
+        ("missing key", 4),
+        ("conjoining jamo", 5),
+        ("exact duplicate", 9),
+        ("near-duplicate in the term", 10),
+        ("not Korean", 11),
+        ("too short or long", 12),
+    ]:
+        assert (name, "갓생", number) in kinds, name
+    assert ("repeated opening", "현타", None) in kinds
+    assert ("one position for most", "현타", None) in kinds
+    assert ("too few pairs", "현타", None) in kinds
+    assert "14 checks over their limit" in result.stdout
+    assert "갓생" in (tmp_path / "c.html").read_text()
+
+
+def test_this_repositorys_data_passes_its_checks(script, tmp_path):
+    result = script("src/data/check.py", "--output", tmp_path / "c.html")
+    assert result.returncode == 0, result.stdout
+    result = script("src/data/split.py", "--output_dir", tmp_path / "data")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "50 of 100 evaluation terms are trained on, 50 are not" in result.stdout
+
+
+def test_this_repositorys_evaluation_sets_have_their_shapes():
+    from malmat.korean import TermMatcher
+    from malmat.records import read_pairs, read_questions, read_rows, read_terms
+
+    terms = read_terms(ROOT / "src/data/terms.csv")
+    assert len(terms) >= 200
+    assert all(term["example_q"] and term["example_a"] for term in terms)
+    assert len(read_pairs(ROOT / "merged_final.json")) >= 2000
+    understand = read_questions(ROOT / "src/eval/understand_questions.json")
+    usage = read_questions(ROOT / "src/eval/usage_questions.json")
+    sample = [row for _, row in read_rows(ROOT / "src/eval/meme_sample_with_questions.jsonl")]
+    assert (len(understand), len(usage), len(sample)) == (100, 100, 100)
+    assert [row["split"] for row in sample].count("unseen") == 50
+    assert [row["title"] for row in sample] == [row["title"] for row in understand]
+    matcher = TermMatcher(terms)
+    for row in understand:
+        assert matcher.find(row["question"], only=row["title"]), row
+    for row in usage:
+        assert not matcher.find(row["question"]), row
