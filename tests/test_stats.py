@@ -74,7 +74,7 @@ def test_summary_counts_what_is_missing():
     assert summary["mean"] == 3
     assert (summary["n_scored"], summary["n_total"]) == (2, 4)
     assert summary["bounds"] == [(6 + 2) / 4, (6 + 10) / 4]
-    assert summary["interval"] == [2, 4]
+    assert summary["interval"] == [1, 5]  # two rows: t reaches beyond the scale, and is cut
 
 
 def test_summary_with_all_scored_is_bounded_by_its_mean():
@@ -107,17 +107,32 @@ def test_summary_of_no_rows():
 
 
 def test_summary_drops_the_clusters_of_missing_rows():
-    values, clusters = [1, None, 2, 3], ["a", "z", "b", "b"]
-    summary = stats.summarize(values, worst=1, best=5, clusters=clusters)
-    assert summary["interval"] == list(stats.bootstrap_interval([1, 2, 3], ["a", "b", "b"]))
-    one = stats.summarize(values, worst=1, best=5, clusters=["a"] * 4)
-    assert (one["mean"], one["interval"]) == (2, None)
+    values, clusters = [1, None, 2, 3, *range(12)], ["a", "z", "b", "b", *"cdefghijklmn"]
+    summary = stats.summarize(values, worst=0, best=15, clusters=clusters)
+    kept = [value for value in values if value is not None]
+    assert summary["interval"] == list(stats.bootstrap_interval(kept, ["a", *clusters[2:]]))
+    one = stats.summarize(values[:4], worst=1, best=5, clusters=["a"] * 4)
+    assert (one["mean"], one["interval"]) == (2, [1, 5])  # one cluster says nothing: the scale
+
+
+def test_few_clusters_get_students_t_of_their_means():
+    from scipy.stats import ttest_1samp
+
+    values, clusters = [1.0, 3.0, 2.0, 4.0, 2.5], ["a", "a", "b", "c", "d"]
+    expected = ttest_1samp([2.0, 2.0, 4.0, 2.5], 0).confidence_interval()
+    half = (expected.high - expected.low) / 2
+    middle = sum(values) / 5
+    assert stats.mean_interval(values, clusters, (-99, 99)) == pytest.approx(
+        (middle - half, middle + half)
+    )
+    many = list(range(10))
+    assert stats.mean_interval(many, None, (0, 9)) == stats.bootstrap_interval(many)
 
 
 def test_paired_difference_joins_by_id():
-    before = {"a": 1, "b": 2, "c": 3, "only": 9}
-    after = {"c": 4, "b": 3, "a": 2, "other": 0}
-    result = stats.paired_difference(before, after)
+    before = {"a": 1, "b": 2, "c": 3, "only": 5}
+    after = {"c": 4, "b": 3, "a": 2, "other": 1}
+    result = stats.paired_difference(before, after, scale=(1, 5))
     assert result == {"difference": 1, "interval": [1, 1], "n_pairs": 3, "tied": False}
 
 
@@ -125,12 +140,12 @@ def test_paired_difference_by_clusters():
     before = dict.fromkeys("abcd", 0)
     after = {"a": 1, "b": 1, "c": -1, "d": -1}
     clusters = {"a": "x", "b": "x", "c": "y", "d": "y"}
-    result = stats.paired_difference(before, after, clusters)
-    assert (result["difference"], result["interval"], result["tied"]) == (0, [-1, 1], True)
+    result = stats.paired_difference(before, after, clusters, scale=(-1, 1))
+    assert (result["difference"], result["interval"], result["tied"]) == (0, [-2, 2], True)
 
 
 def test_paired_difference_without_ground():
     nothing = {"difference": None, "interval": None, "n_pairs": 0, "tied": None}
-    assert stats.paired_difference({"a": 1}, {"b": 1}) == nothing
-    one = stats.paired_difference({"a": 1}, {"a": 3})
-    assert one == {"difference": 2, "interval": None, "n_pairs": 1, "tied": None}
+    assert stats.paired_difference({"a": 1}, {"b": 1}, scale=(1, 5)) == nothing
+    one = stats.paired_difference({"a": 1}, {"a": 3}, scale=(1, 5))
+    assert one == {"difference": 2, "interval": [-4, 4], "n_pairs": 1, "tied": True}

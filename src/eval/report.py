@@ -108,7 +108,7 @@ def section(task: str, spec: dict, judge: str, group: list[dict], baseline: str 
             "statuses": [(s, result["statuses"][s]) for s in STATUSES if s in result["statuses"]],
         }
         if base is not None and result is not base:
-            row["difference"] = difference(base, result, spec["field"])
+            row["difference"] = difference(base, result, spec["field"], spec["scale"])
         rows.append(row)
     return {
         **spec,
@@ -125,12 +125,12 @@ def figure(part: dict, mean: float | None) -> dict:
     return {"mean": mean, **{k: part[k] for k in ("n_scored", "n_total", "interval", "bounds")}}
 
 
-def difference(base: dict, other: dict, field: str) -> dict:
+def difference(base: dict, other: dict, field: str, scale: tuple[float, float]) -> dict:
     def scores(result: dict) -> dict[str, float]:
         return {r["id"]: float(r[field]) for r in result["results"] if r.get(field) is not None}
 
     clusters = {row["id"]: row.get("title") or row["id"] for row in base["results"]}
-    return stats.paired_difference(scores(base), scores(other), clusters)
+    return stats.paired_difference(scores(base), scores(other), clusters, scale=scale)
 
 
 def side_by_side(group: list[dict], field: str) -> list[dict]:
@@ -205,7 +205,7 @@ def print_table(sections: list[dict]) -> None:
                 gap = row.get("difference") if value is row["all"] else None
                 shown = ""
                 if gap:
-                    tied = {True: ", tied", False: "", None: ""}[gap["tied"]]
+                    tied = ", tied" if gap["tied"] else ""
                     shown = (
                         f"{signed(gap['difference'])} [{span(gap['interval'])}] "
                         f"({gap['n_pairs']} pairs{tied})"

@@ -39,10 +39,49 @@ def bootstrap_interval(
         return math.nan, math.nan
     sums = np.array([sum(group) for group in groups.values()])
     sizes = np.array([len(group) for group in groups.values()])
-    draws = np.random.default_rng(seed).integers(0, len(groups), (resamples, len(groups)))
-    means = sums[draws].sum(1) / sizes[draws].sum(1)
+    generator = np.random.default_rng(seed)
+    block = max(1, 2_000_000 // len(groups))  # draws are made in blocks, to keep memory flat
+    means = np.concatenate(
+        [
+            sums[draws].sum(1) / sizes[draws].sum(1)
+            for start in range(0, resamples, block)
+            for draws in [
+                generator.integers(0, len(groups), (min(block, resamples - start), len(groups)))
+            ]
+        ]
+    )
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+FEWEST_FOR_BOOTSTRAP = 10
+
+
+def mean_interval(
+    values: Sequence[float], clusters: Sequence[str] | None, limits: tuple[float, float]
+) -> tuple[float, float]:
+    """95 % interval of a mean that stays honest with few rows.
+
+    From 10 clusters on the bootstrap; below, where a bootstrap is too narrow,
+    Student's t over the clusters' means, cut at the scale's ends; below two, where
+    the data say nothing about spread, the whole scale.
+
+    Args:
+        limits: the ends of the scale that the mean lives on.
+    """
+    from scipy.stats import t
+
+    groups: dict[str, list[float]] = defaultdict(list)
+    for index, value in enumerate(values):
+        groups[str(index) if clusters is None else clusters[index]].append(value)
+    if len(groups) >= FEWEST_FOR_BOOTSTRAP:
+        return bootstrap_interval(values, clusters)
+    if len(groups) < 2:
+        return float(limits[0]), float(limits[1])
+    means = np.array([sum(group) / len(group) for group in groups.values()])
+    half = t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / math.sqrt(len(means))
+    middle = sum(values) / len(values)
+    return max(float(limits[0]), middle - half), min(float(limits[1]), middle + half)
 
 
 def proportion_interval(successes: int, total: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -76,9 +115,9 @@ def summarize(
 
     Returns:
         ``mean`` (None where nothing was scored), ``n_scored``, ``n_total``,
-        ``interval`` [low, high] at 95 % or None, and ``bounds`` [low, high]: the
+        ``interval`` [low, high] at 95 %, and ``bounds`` [low, high]: the
         mean if all missing rows were worst or best (equal to the mean where none
-        is missing).
+        is missing). The interval is None only where nothing was scored.
     """
     present = [index for index, value in enumerate(values) if value is not None]
     scored = [float(values[index]) for index in present]
@@ -87,7 +126,7 @@ def summarize(
         interval = proportion_interval(int(sum(scored)), count)
     else:
         groups = None if clusters is None else [clusters[index] for index in present]
-        interval = bootstrap_interval(scored, groups)
+        interval = mean_interval(scored, groups, (worst, best)) if count else (math.nan, math.nan)
     missing = total - count
     return {
         "mean": sum(scored) / count if count else None,
@@ -102,23 +141,34 @@ def summarize(
 
 
 def paired_difference(
-    before: dict[str, float], after: dict[str, float], clusters: dict[str, str] | None = None
+    before: dict[str, float],
+    after: dict[str, float],
+    clusters: dict[str, str] | None = None,
+    *,
+    scale: tuple[float, float],
 ) -> dict:
     """Difference of two models on the rows that both have a score for (after − before).
 
+    Args:
+        before, after: row id → score.
+        clusters: row id → cluster.
+        scale: the ends of the scores' scale.
+
     Returns:
-        ``difference`` (None without common rows), ``interval`` (clustered bootstrap
-        over the paired differences), ``n_pairs``, and ``tied``: whether the interval
-        holds 0 (None where there is no interval).
+        ``difference`` (None without common rows), ``interval`` (``mean_interval`` over
+        the paired differences), ``n_pairs``, and ``tied``: whether the interval holds
+        0 (None without common rows).
     """
     common = [key for key in before if key in after]
+    if not common:
+        return {"difference": None, "interval": None, "n_pairs": 0, "tied": None}
     differences = [after[key] - before[key] for key in common]
     groups = None if clusters is None else [clusters[key] for key in common]
-    low, high = bootstrap_interval(differences, groups)
-    known = not math.isnan(low)
+    width = scale[1] - scale[0]
+    low, high = mean_interval(differences, groups, (-width, width))
     return {
-        "difference": sum(differences) / len(differences) if differences else None,
-        "interval": [low, high] if known else None,
+        "difference": sum(differences) / len(differences),
+        "interval": [low, high],
         "n_pairs": len(common),
-        "tied": low <= 0 <= high if known else None,
+        "tied": low <= 0 <= high,
     }
