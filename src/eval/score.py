@@ -79,6 +79,11 @@ def arguments():
     )
     options.add_argument(
         "--questions",
+        default=str(HERE / "understand_questions.json"),
+        help="the terms of answers that do not name theirs (the older rows)",
+    )
+    options.add_argument(
+        "--sample",
         default=str(HERE / "meme_sample_with_questions.jsonl"),
         help="which terms are unseen in training (split)",
     )
@@ -102,7 +107,7 @@ def main() -> int:
     )
     answers = read_answers(answers_file)
     if mode == "understand":
-        answers = with_terms(answers, terms, answers_file, args.terms)
+        answers = with_terms(answers, terms, answers_file, args)
     judge = re.sub(r"[^\w.-]+", "-", short_name(args.scorer_name.replace("local:", "local-")))
     output = Path(
         args.output
@@ -152,14 +157,11 @@ def check_judge(args) -> None:
             resolve(name.removeprefix("local:"))
 
 
-def with_terms(answers: list[dict], terms: list[dict], path: str, terms_path: str) -> list[dict]:
+def with_terms(answers: list[dict], terms: list[dict], path: str, args) -> list[dict]:
     """Each answer with its term's title and meaning, joined by id, never by position."""
     meanings = {term["title"]: term["content"] for term in terms}
-    titles = {
-        row["id"]: row["title"]
-        for row in read_questions(HERE / "understand_questions.json")
-        if row.get("title")
-    }
+    asked = read_questions(args.questions)
+    titles = {row["id"]: row["title"] for row in asked if row.get("title")}
     joined = []
     for row in answers:
         title = row.get("title") or titles.get(row["id"])
@@ -168,12 +170,12 @@ def with_terms(answers: list[dict], terms: list[dict], path: str, terms_path: st
                 f"no term is known for the question {row['question'][:30]!r}",
                 path=path,
                 field="title",
-                fix="Add title to the rows, or answer the questions of this repository.",
+                fix="Give the questions that were answered with --questions.",
             )
         if title not in meanings:
             raise InputError(
                 f"the term '{title}' is not in the term list",
-                path=terms_path,
+                path=args.terms,
                 field="title",
                 fix="Give the right list with --terms.",
             )
@@ -384,7 +386,7 @@ def verdict_of(row: dict, verdicts: dict[str, dict], mode: str) -> dict:
 
 def summarize(args, rows: list[dict]) -> dict:
     understand = args.score_mode == "understand"
-    unseen = {r.get("title") for _, r in read_rows(args.questions) if r.get("split") == "unseen"}
+    unseen = {r.get("title") for _, r in read_rows(args.sample) if r.get("split") == "unseen"}
 
     def figures(part: list[dict]) -> dict:
         if understand:
