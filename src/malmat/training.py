@@ -349,8 +349,10 @@ def _finish(output: Path, model_name: str) -> None:
     (output / "training_args.bin").unlink(missing_ok=True)
     config = output / "adapter_config.json"
     if config.exists():
-        value = json.loads(config.read_text())
-        write_json(config, {**value, "base_model_name_or_path": model_name})
+        value = json.loads(config.read_text()) | {"base_model_name_or_path": model_name}
+        if isinstance(value.get("target_modules"), list):
+            value["target_modules"].sort()  # PEFT writes a set, in another order at each run
+        write_json(config, value)
     (output / "README.md").unlink(missing_ok=True)
     seal(output)
 
