@@ -43,8 +43,8 @@ def plain_loss(model, examples) -> float:
     return total / count
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_loss_equals_one_at_a_time_with_full_logits(tmp_path, tokenizer, examples, packed):
+@pytest.mark.parametrize("way", ["packed", "padded", "native"])
+def test_loss_equals_one_at_a_time_with_full_logits(tmp_path, tokenizer, examples, way):
     from transformers import TrainingArguments
 
     from malmat.sft import AnswerTrainer, can_pack
@@ -54,16 +54,21 @@ def test_loss_equals_one_at_a_time_with_full_logits(tmp_path, tokenizer, example
     args = TrainingArguments(
         output_dir=str(tmp_path), per_device_eval_batch_size=3, use_cpu=True, report_to="none"
     )
-    if not packed:
+    if way == "padded":  # as for a model whose code came from elsewhere
         type(model).__module__, original = "elsewhere", type(model).__module__
     try:
         trainer = AnswerTrainer(
-            model=model, args=args, examples=examples, held=examples, tokenizer=tokenizer
+            model=model,
+            args=args,
+            examples=examples,
+            held=examples,
+            tokenizer=tokenizer,
+            native_loss=way == "native",
         )
     finally:
-        if not packed:
+        if way == "padded":
             type(model).__module__ = original
-    assert trainer._packed is packed
+    assert trainer._packed is (way == "packed")
     assert trainer.evaluate()["eval_loss"] == pytest.approx(plain_loss(model, examples), rel=1e-5)
 
 

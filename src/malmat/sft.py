@@ -40,12 +40,17 @@ class AnswerTrainer(Trainer):
         examples: ``{input_ids, labels}`` rows; labels are -100 where no loss is.
         held: rows for the held-out loss, or None.
         tokenizer: for padding, where the model cannot pack, and to be saved along.
+        native_loss: take the loss that the model computes itself (Unsloth's fused one,
+            whose forward gives no logits); rows are then padded.
     """
 
-    def __init__(self, *, model, args, examples, held, tokenizer, callbacks=None):
+    def __init__(
+        self, *, model, args, examples, held, tokenizer, native_loss=False, callbacks=None
+    ):
         from datasets import Dataset
 
-        self._packed = can_pack(model)
+        self._native_loss = native_loss
+        self._packed = not native_loss and can_pack(model)
         if self._packed:
             collator = DataCollatorWithFlattening(return_tensors="pt")
         else:
@@ -72,6 +77,10 @@ class AnswerTrainer(Trainer):
 
     def _answer_loss(self, model: Any, inputs: dict) -> tuple[torch.Tensor, torch.Tensor, Any]:
         inputs = dict(inputs)
+        if self._native_loss:
+            outputs = model(**inputs)
+            count = (inputs["labels"][:, 1:] != IGNORE).sum()
+            return outputs.loss * count, count, outputs
         labels = inputs.pop("labels")[:, 1:]  # the token after each position
         if self._packed:
             places = (labels[0] != IGNORE).nonzero()[:, 0]

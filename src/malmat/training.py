@@ -139,13 +139,20 @@ def newest_checkpoint(output: Path) -> Path | None:
 # -------------------------------------------------------------------------------- fit
 
 
-def fit(args: argparse.Namespace, method: str, build: Callable[[argparse.Namespace], Any]) -> None:
+def fit(
+    args: argparse.Namespace,
+    method: str,
+    build: Callable[[argparse.Namespace], Any],
+    *,
+    native_loss: bool = False,
+) -> None:
     """Train, or go on, or find that it is done; write the model, run.json and the card.
 
     Args:
         method: ``full``, ``lora``, ``4bit``, ``8bit`` … for names and the record.
         build: makes the model to train (a PEFT model where the method has one);
             called only if there is something to train.
+        native_loss: see ``sft.AnswerTrainer``.
 
     Raises:
         InputError: bad data, a template that cannot teach the model to stop, or an
@@ -157,12 +164,13 @@ def fit(args: argparse.Namespace, method: str, build: Callable[[argparse.Namespa
     show_settings(f"train ({method})", settings)
     identity = run_identity(args, method)
     state = read_run(output)
-    if state and state.get("identity") == identity and state.get("status") == "done":
+    same = state.get("identity") == identity
+    if same and state.get("status") == "done":
         if is_whole(output):
             print(f"already trained: {relative(output)}")
             return
         print(f"  {relative(output)} is not as the run left it: training goes on from checkpoints")
-    elif state and state.get("identity") != identity and not args.overwrite:
+    elif not same and (state or any(output.glob("checkpoint-*"))) and not args.overwrite:
         raise InputError(
             "the folder holds a run with other settings or data",
             path=output,
@@ -193,11 +201,11 @@ def fit(args: argparse.Namespace, method: str, build: Callable[[argparse.Namespa
     )
     if args.dry_run:
         return
-    if state and state.get("identity") != identity:
+    if not same:
         for folder in output.glob("checkpoint-*"):
             shutil.rmtree(folder)
     write_json(output / RUN_FILE, {"status": "running", "identity": identity, "settings": settings})
-    record = _train(args, output, build, tokenizer, examples, held)
+    record = _train(args, output, build, tokenizer, examples, held, native_loss)
     record = {
         "status": "done",
         "identity": identity,
@@ -238,12 +246,12 @@ def file_digest_of(path: str) -> str:
     return file_digest(path) if Path(path).is_file() else path
 
 
-def read_run(output: Path) -> dict | None:
-    """The folder's run.json, or None."""
+def read_run(output: Path) -> dict:
+    """The folder's run.json, empty where there is none that can be read."""
     try:
         return json.loads((output / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
 
 
 def world_size() -> int:
@@ -258,6 +266,7 @@ def _train(
     tokenizer: Any,
     examples: list[dict],
     held: list[dict] | None,
+    native_loss: bool,
 ) -> dict:
     import torch
     import transformers
@@ -279,6 +288,7 @@ def _train(
         examples=examples,
         held=held,
         tokenizer=tokenizer,
+        native_loss=native_loss,
         callbacks=[SealCheckpoint()],
         args=TrainingArguments(
             output_dir=str(output),

@@ -6,13 +6,14 @@
 #
 # A run that was cut off goes on from its last whole checkpoint, a finished one is passed over, and
 # a model that fails does not stop the others. DATA: the pairs (default: data/train.jsonl, made
-# from merged_final.json). LAUNCH: a launcher, as LAUNCH="accelerate launch --num_processes 4".
+# from merged_final.json). ARGS: more options for every row, as ARGS="--max_steps 2". LAUNCH: a launcher, as LAUNCH="accelerate launch --num_processes 4".
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
 DATA=${DATA:-data/train.jsonl}
 read -ra LAUNCHER <<<"${LAUNCH:-$PYTHON}"
+read -ra EXTRA <<<"${ARGS:-}"
 
 if [ "$DATA" = data/train.jsonl ] && [ ! -f "$DATA" ]; then
   "$PYTHON" src/data/split.py --output_dir data
@@ -26,7 +27,8 @@ done_rows=() failed=()
 while IFS=$'\t' read -r name command; do
   echo "=== $name"
   eval "words=($command)"
-  if "${LAUNCHER[@]}" "src/train/${words[0]}" "${words[@]:1}" --data_path "$DATA"; then
+  if "${LAUNCHER[@]}" "src/train/${words[0]}" "${words[@]:1}" --data_path "$DATA" \
+    ${EXTRA[@]+"${EXTRA[@]}"}; then
     done_rows+=("$name")
   else
     failed+=("$name")

@@ -40,10 +40,10 @@ def arguments():
     return options.parse_args()
 
 
-def build(args):
+def check_unsloth() -> None:
+    """Import Unsloth, which patches transformers and so comes before it does its work."""
     try:
-        # Unsloth patches transformers and TRL, so it comes before they do their work.
-        from unsloth import FastLanguageModel
+        import unsloth  # noqa: F401
     except (ImportError, NotImplementedError) as error:
         raise InputError(
             f"Unsloth cannot run here ({error})",
@@ -51,6 +51,11 @@ def build(args):
             fix="It needs an NVIDIA GPU and requirements-gpu.txt; "
             "train_lora_fine_tuning.py does without.",
         ) from None
+
+
+def build(args):
+    from unsloth import FastLanguageModel
+
     from malmat.models import resolve
 
     model, _ = FastLanguageModel.from_pretrained(
@@ -78,7 +83,8 @@ def build(args):
 def main() -> None:
     args = arguments()
     method = next((m for m in ("4bit", "8bit", "full") if getattr(args, f"option_{m}")), "lora")
-    fit(args, f"unsloth-{method}", build)
+    check_unsloth()
+    fit(args, f"unsloth-{method}", build, native_loss=True)
 
 
 if __name__ == "__main__":
