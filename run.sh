@@ -37,8 +37,11 @@ trap 'echo "stopped in stage: $title (run ./run.sh again to go on)" >&2' ERR
 . ./setup.sh
 
 stage "augment: new dialogue pairs for $AUGMENT_TERMS terms"
-if [ -n "${GEMINI_API_KEY:-}" ]; then writer=(--provider gemini)
-else writer=(--provider local --model embedded --max_tokens 320 --rounds 1 --batch_size 4); fi
+if "$PYTHON" -c 'from malmat.llm import api_key; api_key("gemini")' 2>/dev/null; then
+  writer=(--provider gemini)
+else # small answers from a small model
+  writer=(--provider local --model embedded --max_tokens 320 --rounds 1 --batch_size 4)
+fi
 "$PYTHON" generate_augmented_pairs_gemini.py "${writer[@]}" --limit "$AUGMENT_TERMS" \
   --pairs_per_term "$PAIRS" --output_dir "$RUN/augmented_jsons"
 

@@ -416,3 +416,51 @@ def test_local_answers_local_judge_and_report(script, tmp_path, model_folder, te
     assert "7 pairs" in result.stdout
     for outside in ("http://", "https://", "src="):
         assert outside not in page
+
+
+# ---------------------------------------------------------------------- shell scripts
+
+
+def shell(path, *words, cwd, **environment):
+    import os
+
+    clean = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
+    settings = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        ["bash", str(ROOT / path), *map(str, words)],
+        cwd=cwd,
+        env=clean | settings | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_exp_sh_goes_on_after_a_failed_model_and_says_so(tmp_path):
+    def answer(prompt: str, body: dict) -> str:
+        return "오늘도 갓생 살았다"
+
+    with FakeLLM(answer=answer) as server:
+        result = shell(
+            "src/eval/exp.sh", "./nowhere fake", "api", "usage", cwd=tmp_path,
+            RESULTS="out", JUDGE="lexicon", OPENAI_API_KEY="test-key",
+            ARGS=f"--base_url {server.url}/v1 --limit 2",
+        )  # fmt: skip
+        assert server.calls == 4
+    # The name means nothing to an API: both models answer, and both are scored.
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "out/usage/score_results").glob("*.json"))) == 2
+
+    result = shell(
+        "src/eval/exp.sh", "./nowhere ./elsewhere", "local", "usage", cwd=tmp_path, RESULTS="o2"
+    )
+    assert result.returncode == 1
+    assert "failed: nowhere usage (answers)" in result.stderr
+    assert "failed: elsewhere usage (answers)" in result.stderr
+    assert "(scores)" not in result.stderr
+
+
+def test_train_all_goes_on_after_a_failed_model(tmp_path):
+    result = shell("src/train/train_all.sh", "no-such-row", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "no row 'no-such-row'" in result.stderr

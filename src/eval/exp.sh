@@ -5,41 +5,38 @@
 #   bash src/eval/exp.sh "gpt-4o gemini-2.5-flash" api
 #   JUDGE=gpt-4.1 bash src/eval/exp.sh checkpoints/Qwen3-8B-full local
 #
-# JUDGE: the judge of both tasks. Default: gpt-4.1 where OPENAI_API_KEY is set, gemini-2.5-flash
-# where GEMINI_API_KEY is set, else the offline judges. ARGS: more options for infer.py.
+# JUDGE: the judge of both tasks. Default: an LLM where its key is set (environment or .env), else
+# the offline judges. ARGS: more options for infer.py.
 set -euo pipefail
+start=$PWD
 cd "$(dirname "$0")"
 
 MODELS=${1:-gpt-4o}
 TYPE=${2:-api}
 TASKS=${3:-understand usage}
-RESULTS=${RESULTS:-results}
+case ${RESULTS:=$PWD/results} in /*) ;; *) RESULTS=$start/$RESULTS ;; esac
 PYTHON=${PYTHON:-$([ -x ../../.venv/bin/python ] && echo ../../.venv/bin/python || echo python)}
 read -ra INFER_ARGS <<<"${ARGS:-}"
-
-judge_of() { # the judge of a task
-  if [ -n "${JUDGE:-}" ]; then echo "$JUDGE"
-  elif [ -n "${OPENAI_API_KEY:-}" ]; then echo gpt-4.1
-  elif [ -n "${GEMINI_API_KEY:-}${GOOGLE_API_KEY:-}" ]; then echo gemini-2.5-flash
-  elif [ "$1" = usage ]; then echo lexicon
-  else echo local:embedded
-  fi
-}
 
 failed=()
 for model in $MODELS; do
   name=$(basename "$model")
+  if [ -d "$start/$model" ]; then model=$start/$model; fi # a folder, as seen from the caller
   for task in $TASKS; do
-    judge=$(judge_of "$task")
-    echo "=== $name · $task · judge $judge"
-    if ! "$PYTHON" infer.py "$model" "$TYPE" "$task" --name "$name" --results_dir "$RESULTS" \
-      ${INFER_ARGS[@]+"${INFER_ARGS[@]}"}; then
+    echo "=== $name · $task"
+    "$PYTHON" infer.py "$model" "$TYPE" "$task" --name "$name" --results_dir "$RESULTS" \
+      ${INFER_ARGS[@]+"${INFER_ARGS[@]}"} || {
+      status=$?
       failed+=("$name $task (answers)")
-    fi
-    if ! "$PYTHON" score.py --model_name "$name" --score_mode "$task" --scorer_name "$judge" \
-      --results_dir "$RESULTS"; then
+      [ $status -ne 130 ] || exit 130 # Ctrl-C ends everything
+      [ $status -eq 1 ] || continue   # without answers there is nothing to score
+    }
+    "$PYTHON" score.py --model_name "$name" --score_mode "$task" --results_dir "$RESULTS" \
+      --scorer_name "${JUDGE:-auto}" || {
+      status=$?
       failed+=("$name $task (scores)")
-    fi
+      [ $status -ne 130 ] || exit 130
+    }
   done
 done
 

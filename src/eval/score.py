@@ -10,7 +10,8 @@ Reads   results/<mode>/infer_results/<model>_<mode>_inference_results.json (or -
 Writes  results/<mode>/score_results/<model>_<mode>_<judge>_score_results.json (or --output):
         the average with n_scored/n_total, interval and bounds, and a row an answer.
 
-Judges: an API model (gpt-*, gemini-*, or any name with --base_url), ``local:MODEL``
+Judges: ``auto`` (gpt-4.1 or gemini-2.5-flash where their key is set, else the offline ones),
+an API model (gpt-*, gemini-*, or any name with --base_url), ``local:MODEL``
 (understanding: probability-weighted 1–5 over the score tokens), ``lexicon`` (usage: the
 term, an inflection or a variant stands in the answer, by Korean morphology; it cannot
 see whether the meaning fits). Only answers whose status is ok are judged; a failed
@@ -68,7 +69,7 @@ def arguments():
     options = parser(__doc__)
     options.add_argument("--model_name", required=True, help="whose answers (a name in results)")
     options.add_argument("--score_mode", choices=("understand", "usage"), required=True)
-    options.add_argument("--scorer_name", required=True, help="the judge, as above")
+    options.add_argument("--scorer_name", default="auto", help="the judge, as above")
     options.add_argument("--infer_results", help="another file of answers")
     options.add_argument("--output", help="another file for the scores")
     options.add_argument("--results_dir", default=str(HERE / "results"))
@@ -98,6 +99,8 @@ def arguments():
 
 def main() -> int:
     args = arguments()
+    if args.scorer_name == "auto":
+        args.scorer_name = best_judge(args.score_mode)
     check_judge(args)
     mode = args.score_mode
     prompts = load_prompts()
@@ -138,6 +141,17 @@ def main() -> int:
     print(f"wrote {relative(output)}")
     failed = any(r["status"] in llm.ASK_AGAIN and r["stage"] == "judge" for r in rows)
     return FAILURES if failed else COMPLETE
+
+
+def best_judge(mode: str) -> str:
+    """The judge that the keys at hand allow."""
+    for provider, judge in (("openai", "gpt-4.1"), ("gemini", "gemini-2.5-flash")):
+        try:
+            llm.api_key(provider)
+            return judge
+        except InputError:
+            continue
+    return "lexicon" if mode == "usage" else "local:embedded"
 
 
 def check_judge(args) -> None:
