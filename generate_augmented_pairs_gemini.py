@@ -1,34 +1,37 @@
 """Write dialogue pairs for slang terms with an LLM: terms.csv → augmented_jsons/*.json.
 
     python generate_augmented_pairs_gemini.py --limit 3 --dry_run
-    python generate_augmented_pairs_gemini.py --model gemini-2.5-flash --concurrency 8
+    python generate_augmented_pairs_gemini.py --model gemini-2.5-flash --concurrency 8 --max_cost 5
+    python generate_augmented_pairs_gemini.py --batch --screen
     python generate_augmented_pairs_gemini.py --provider local --model embedded --limit 3
 
 Reads   a term list (--input): title, content, example_q, example_a.
-Writes  one JSON file a term into --output_dir, with the pairs that pass the checks;
-        rejected.jsonl beside them, with each rejected pair and its reason; journal.jsonl,
-        which makes a killed run go on where it was.
+Writes  one JSON file a term into --output_dir, with the pairs that pass the checks, as soon as
+        the term is settled; rejected.jsonl beside them, with each rejected pair and its reasons;
+        journal.jsonl, which makes a killed run go on where it was.
 
-Gemini needs GEMINI_API_KEY, OpenAI OPENAI_API_KEY (environment or .env). A term
-that came short is asked again for the rest, up to --rounds times.
+Gemini needs GEMINI_API_KEY, OpenAI OPENAI_API_KEY (environment or .env). A term that came short
+is asked again for the rest, up to --rounds times; one that the provider blocks is not.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from malmat import llm
+from malmat.augment import Harvest, rejects, term_messages
 from malmat.cli import COMPLETE, FAILURES, parser, positive, relative, run, show_settings
 from malmat.journal import Journal
-from malmat.korean import TermMatcher
 from malmat.models import short_name
-from malmat.pairs import REPLY_SCHEMA, pair_problems, parse_reply, squeeze
+from malmat.pairs import REPLY_SCHEMA, VERDICT_SCHEMA, parse_reply, parse_verdict
 from malmat.prompts import fill, load_prompts
-from malmat.records import read_terms, row_id, write_json, write_jsonl
+from malmat.records import InputError, read_terms, row_id
 
 HERE = Path(__file__).parent
+TOKENS_A_PAIR = 60
+"""Of output, for the plan."""
 
 
 def arguments():
@@ -37,18 +40,23 @@ def arguments():
     options.add_argument("--output_dir", default=str(HERE / "augmented_jsons"))
     options.add_argument("--provider", choices=("gemini", "openai", "local"), default="gemini")
     options.add_argument("--model", default="gemini-2.5-flash")
+    options.add_argument("--sdk", choices=llm.SDKS, default=llm.SDKS[0], help="Gemini only")
     options.add_argument("--base_url", help="another server that speaks the provider's protocol")
     options.add_argument("--pairs_per_term", type=positive, default=10)
     options.add_argument("--rounds", type=positive, default=2, help="times a term may be asked")
     options.add_argument("--limit", type=positive, help="only the first N terms")
+    options.add_argument("--screen", action="store_true", help="screen each pair for harm")
     options.add_argument("--concurrency", type=positive, default=8, help="requests at once (API)")
     options.add_argument("--batch_size", type=positive, default=4, help="prompts at once (local)")
+    options.add_argument("--batch", action="store_true", help="the batch API: half price, slow")
+    options.add_argument("--poll", type=float, default=60, help="seconds between looks at a batch")
     # The published settings of KoCulture's augmentation.
     options.add_argument("--temperature", type=float, default=0.5)
     options.add_argument("--top_p", type=float, default=1.0)
     options.add_argument("--max_tokens", type=positive, default=4096)
-    options.add_argument("--thinking_budget", type=int, default=0, help="Gemini only")
+    options.add_argument("--thinking_budget", type=int, default=0, help="google-genai only")
     options.add_argument("--max_cost", type=float, help="stop after this many US dollars")
+    options.add_argument("--prices", help="another price table (see src/malmat/prices.json)")
     options.add_argument("--seed", type=int, default=42, help="local models only")
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
     return options.parse_args()
@@ -56,125 +64,136 @@ def arguments():
 
 def main() -> int:
     args = arguments()
+    check(args)
     prompts = load_prompts()
     terms = read_terms(args.input)[: args.limit]
     show_settings("augment", vars(args))
-    messages = [term_messages(prompts, term, args.pairs_per_term, [], args) for term in terms]
-    plan(args, messages)
+    meter = llm.Meter(
+        args.model,
+        max_cost=args.max_cost,
+        prices=args.prices,
+        share=llm.BATCH_SHARE if args.batch else 1.0,
+    )
+    plan(args, prompts, terms, meter)
     if args.dry_run:
         return COMPLETE
 
-    output = Path(args.output_dir)
-    kept: dict[str, list[dict]] = {term["title"]: [] for term in terms}
-    rejected: list[dict] = []
-    statuses: Counter[str] = Counter()
-    with Journal(output / "journal.jsonl") as journal:
-        ask = open_door(args, journal)
-        matcher = TermMatcher(terms)
+    output, name = Path(args.output_dir), short_name(args.model)
+    door = open_door(args, meter)
+    with (
+        Journal(output / "journal.jsonl") as journal,
+        rejects(output / "rejected.jsonl") as reject,
+        said_at_the_end(meter),
+    ):
+        if journal.notice:
+            print(f"  {journal.notice}")
+        harvest = Harvest(terms, args.pairs_per_term, name, output, reject)
         for number in range(1, args.rounds + 1):
-            short = [t for t in terms if len(kept[t["title"]]) < args.pairs_per_term]
-            requests = [request_for(prompts, term, kept[term["title"]], args) for term in short]
-            records = ask(requests, f"round {number}") if requests else {}
-            for term, request in zip(short, requests, strict=True):
-                record = records[f"{request.id}#0"]
-                statuses[status_of(record)] += 1
-                good, bad = sift(record, term, kept, matcher, args.pairs_per_term)
-                kept[term["title"]] += [{**pair, "model": short_name(args.model)} for pair in good]
-                rejected += [{"title": term["title"], "round": number, **pair} for pair in bad]
-        for term in terms:
-            write_term(output, term, kept[term["title"]])
-        write_jsonl(output / "rejected.jsonl", rejected)
-    return report(args, terms, kept, rejected, statuses)
+            short, passed = harvest.short(), []
+            last = number == args.rounds
+            requests = (pair_request(args, prompts, term, harvest) for term in short)
+            with door(journal, requests, len(short), f"round {number}", parse_reply) as records:
+                harvest.prepare()
+                for term, record in zip(short, records, strict=True):
+                    pairs = harvest.take(term, record, number)
+                    if args.screen:
+                        passed.append((term, pairs))
+                    else:
+                        harvest.keep(term, pairs, last=last)
+            if args.screen:
+                for term, pairs in screen(args, prompts, door, journal, harvest, passed, number):
+                    harvest.keep(term, pairs, last=last)
+            if not harvest.kept:
+                break
+    return report(args, harvest)
 
 
-def term_messages(
-    prompts: dict, term: dict, count: int, pairs: list[dict], args
-) -> list[dict[str, str]]:
-    """The request for ``count`` pairs, which says what there is already.
-
-    A small local model gets a worked example first: it continues a shape that it
-    has seen far better than one that is described to it.
-    """
-    known = ""
-    if pairs:
-        lines = "\n".join(f"- {pair['q']} / {pair['a']}" for pair in pairs)
-        known = fill(prompts["AUGMENT_KNOWN"], pairs=lines)
-
-    def ask(row: dict, number: int, known: str = "") -> dict[str, str]:
-        names = ("title", "content", "example_q", "example_a")
-        values = {name: row[name] for name in names}
-        text = fill(prompts["AUGMENT"], **values, count=number, known=known)
-        return {"role": "user", "content": text}
-
-    if args.provider != "local":
-        return [ask(term, count, known)]
-    reply = {
-        "title": WORKED["title"],
-        "description": WORKED["content"],
-        "conversations": WORKED["conversations"],
-    }
-    return [
-        ask(WORKED, len(WORKED["conversations"])),
-        {"role": "assistant", "content": json.dumps(reply, ensure_ascii=False)},
-        ask(term, count, known),
-    ]
+def check(args) -> None:
+    """Refuse options that would have no effect."""
+    for name, wanted in (("batch", args.batch), ("max_cost", args.max_cost is not None)):
+        if wanted and args.provider == "local":
+            raise InputError("has no meaning for a local model", field=name, fix="Leave it out.")
+    if args.sdk != llm.SDKS[0] and args.provider != "gemini":
+        raise InputError("chooses an SDK of Gemini's", field="sdk", fix="Leave it out.")
+    if args.sdk != llm.SDKS[0] and args.batch:
+        raise InputError("this SDK has no batches", field="sdk", fix=f"Use {llm.SDKS[0]}.")
 
 
-WORKED = {
-    "title": "칼퇴",
-    "content": "'칼같이 퇴근하다'를 줄인 말로, 정해진 시각이 되자마자 바로 퇴근하는 것을 가리킨다.",
-    "example_q": "오늘 저녁에 시간 돼?",
-    "example_a": "당연하지 오늘은 무조건 칼퇴야",
-    "conversations": [
-        {
-            "context": "회사 동기 1:1 대화",
-            "q": "너 왜 벌써 가방 싸고 있어ㅋㅋ",
-            "a": "칼퇴하려면 10분 전부터 준비해야지",
-        },
-        {
-            "context": "대학 친구 단체 대화방",
-            "q": "약속 7시로 미뤄도 돼? 일이 안 끝나",
-            "a": "칼퇴한다더니 또 야근이구나ㅠㅠ 천천히 와",
-        },
-    ],
-}
-
-
-def request_for(prompts: dict, term: dict, pairs: list[dict], args) -> llm.Request:
-    missing = args.pairs_per_term - len(pairs)
+def pair_request(args, prompts: dict, term: dict, harvest: Harvest | None = None) -> llm.Request:
+    """The request for what a term still lacks (without a harvest: for all of it)."""
+    pairs = harvest.kept[term["title"]] if harvest else []
     sampling = {
         "temperature": args.temperature,
         "top_p": args.top_p,
         "max_tokens": args.max_tokens,
     }
-    if args.provider == "gemini":
-        sampling["thinking_budget"] = args.thinking_budget
+    count, local = args.pairs_per_term - len(pairs), args.provider == "local"
     return llm.Request(
         id=row_id("term", term["title"], len(pairs)),
-        messages=term_messages(prompts, term, missing, pairs, args),
-        sampling=sampling,
+        messages=term_messages(prompts, term, count, pairs, worked=local),
+        sampling=sampling | thinking(args),
         schema=REPLY_SCHEMA,
+        # After a reply of which nothing passed the prompt is the same: it takes another sample.
+        sample=harvest.answers[term["title"]] if harvest else 0,
     )
 
 
-def plan(args, messages: list[list[dict]]) -> None:
+def screen(
+    args, prompts: dict, door, journal: Journal, harvest: Harvest, passed: list, number: int
+) -> list[tuple[dict, list[dict]]]:
+    """``[(term, pairs)]`` without the pairs that the screening does not call safe."""
+    pairs = [(term, pair) for term, found in passed for pair in found]
+    requests = [screen_request(args, prompts, pair) for _, pair in pairs]
+    safe = {term["title"]: [] for term, _ in passed}
+    with door(journal, requests, len(requests), "screening", parse_verdict) as records:
+        for (term, pair), record in zip(pairs, records, strict=True):
+            if harvest.safe(term, pair, record, number):
+                safe[term["title"]].append(pair)
+    return [(term, safe[term["title"]]) for term, _ in passed]
+
+
+def screen_request(args, prompts: dict, pair: dict) -> llm.Request:
+    """The question whether a pair may stand in public data."""
+    text = f"{pair['q']}\n{pair['a']}"
+    return llm.Request(
+        id=row_id("screen", pair["q"], pair["a"]),
+        messages=[{"role": "user", "content": fill(prompts["HARMFUL"], text=text)}],
+        sampling={"temperature": 0.0, "max_tokens": 256} | thinking(args),
+        schema=VERDICT_SCHEMA,
+    )
+
+
+def thinking(args) -> dict:
+    """The thinking budget, for the one SDK that has it."""
+    has = args.provider == "gemini" and args.sdk == llm.SDKS[0]
+    return {"thinking_budget": args.thinking_budget} if has else {}
+
+
+def plan(args, prompts: dict, terms: list[dict], meter: llm.Meter) -> None:
     """What will be asked and, where there is a price, what it will cost."""
-    tokens = {
-        "input": sum(llm.estimate_tokens(m["content"]) for row in messages for m in row),
-        "output": len(messages) * args.pairs_per_term * 60,
-    }
-    cost = None if args.provider == "local" else llm.price(args.model, tokens)
+    pairs = len(terms) * args.pairs_per_term
+    calls, tokens = len(terms), {"input": 0, "output": pairs * TOKENS_A_PAIR}
+    for term in terms:
+        messages = pair_request(args, prompts, term).messages
+        tokens["input"] += sum(llm.estimate_tokens(m["content"]) for m in messages)
+    if args.screen:
+        calls += pairs
+        tokens["input"] += pairs * (llm.estimate_tokens(prompts["HARMFUL"]) + TOKENS_A_PAIR)
+        tokens["output"] += pairs * TOKENS_A_PAIR
     print(
-        f"plan: {len(messages)} terms × {args.pairs_per_term} pairs, {len(messages)} calls in the "
-        f"first round (at most {args.rounds} rounds), about {tokens['input']:,} input and "
-        f"{tokens['output']:,} output tokens"
-        + (f", about ${cost:.3f} a round" if cost is not None else "")
+        f"plan: {len(terms)} terms × {args.pairs_per_term} pairs, {calls} calls in the first round "
+        f"(at most {args.rounds} rounds); about {meter.show(tokens)} a round"
+        + (", at half price" if args.batch else "")
         + f" → {relative(args.output_dir)}"
     )
 
 
-def open_door(args, journal: Journal):
-    """A function that answers requests with the chosen model; keys are checked here."""
+def open_door(args, meter: llm.Meter) -> Callable:
+    """A context manager that answers requests with the chosen model, through a journal.
+
+    Keys are checked here. ``door(journal, requests, total, label, parse)`` gives the records
+    in the requests' order; ``parse`` raises ValueError for a reply that cannot be read.
+    """
     if args.provider == "local":
         from malmat.generate import Sampling
 
@@ -186,84 +205,55 @@ def open_door(args, journal: Journal):
             repetition_penalty=1.0,
             seed=args.seed,
         )
-        return lambda requests, label: llm.complete_locally(
-            args.model, requests, journal, sampling, batch_size=args.batch_size, label=label
-        )
-    kind = {"gemini": llm.Gemini, "openai": llm.OpenAI}[args.provider]
-    model = kind(args.model, args.base_url)
-    return lambda requests, label: llm.complete(
-        model,
-        requests,
-        journal,
-        accept=lambda _, text: parse_reply(text),
-        concurrency=args.concurrency,
-        max_cost=args.max_cost,
-        label=label,
-    )
+
+        def ask_locally(journal, requests, total, label, parse):
+            records = llm.complete_locally(
+                args.model, list(requests), journal, sampling,
+                batch_size=args.batch_size, label=label,
+            )  # fmt: skip
+            return contextlib.nullcontext(iter(records.values()))
+
+        return ask_locally
+    model = llm.open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
+
+    def ask(journal, requests, total, label, parse):
+        options = {"accept": lambda _, text: parse(text), "meter": meter, "label": label}
+        if args.batch:
+            from malmat.batch import complete_in_batches
+
+            options |= {"poll_s": args.poll, "output_tokens": args.pairs_per_term * TOKENS_A_PAIR}
+            return contextlib.nullcontext(
+                complete_in_batches(model, list(requests), journal, **options)
+            )
+        options |= {"concurrency": args.concurrency, "total": total}
+        return llm.Stream(model, requests, journal, **options)
+
+    return ask
 
 
-def status_of(record: dict) -> str:
-    """A record's status; a local reply is parsed here for the first time."""
-    if record["status"] == "ok":
-        try:
-            parse_reply(record["text"])
-        except ValueError:
-            return "parse_error"
-    return record["status"]
+@contextlib.contextmanager
+def said_at_the_end(meter: llm.Meter):
+    """Print what was used, also where the run is stopped or interrupted."""
+    try:
+        yield
+    finally:
+        print(f"used in this run: {meter.show(meter.usage)}")
 
 
-def sift(
-    record: dict, term: dict, kept: dict[str, list[dict]], matcher: TermMatcher, most: int
-) -> tuple[list[dict], list[dict]]:
-    """The pairs of a reply that pass, and those that do not, each with its ``reasons``."""
-    from rapidfuzz import fuzz, process
-
-    if status_of(record) != "ok":
-        return [], []
-    seen = [squeeze(pair["q"] + pair["a"]) for pairs in kept.values() for pair in pairs]
-    good: list[dict] = []
-    bad: list[dict] = []
-    for pair in parse_reply(record["text"]):
-        reasons = pair_problems(pair, term, matcher)
-        text = squeeze(pair["q"] + pair["a"])
-        if not reasons and process.extractOne(text, seen, scorer=fuzz.ratio, score_cutoff=90):
-            reasons = ["near-duplicate"]
-        if not reasons and len(kept[term["title"]]) + len(good) >= most:
-            reasons = ["more than asked for"]
-        if reasons:
-            bad.append({**pair, "reasons": reasons})
-        else:
-            good.append(pair)
-            seen.append(text)
-    return good, bad
-
-
-def file_name(title: str) -> str:
-    """A safe file name for any title: no separators, no dots in front, below 255 bytes."""
-    safe = "".join(c if c.isalnum() or c in " -_" else "_" for c in title).strip()
-    while len(safe.encode()) > 150:
-        safe = safe[:-1]
-    return f"{safe or 'term'}_{row_id('title', title)[:8]}.json"
-
-
-def write_term(folder: Path, term: dict, pairs: list[dict]) -> None:
-    """The term's file, or none while no pair has passed."""
-    if pairs:
-        row = {"title": term["title"], "description": term["content"], "conversations": pairs}
-        write_json(folder / file_name(term["title"]), row)
-
-
-def report(args, terms: list[dict], kept: dict, rejected: list[dict], statuses: Counter) -> int:
-    done = sum(len(pairs) >= args.pairs_per_term for pairs in kept.values())
-    total = sum(map(len, kept.values()))
-    reasons = Counter(reason for pair in rejected for reason in pair["reasons"])
-    print(f"replies: {', '.join(f'{n} {status}' for status, n in sorted(statuses.items()))}")
-    listed = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
-    print(f"pairs: {total} kept, {len(rejected)} rejected" + (f" ({listed})" if listed else ""))
-    print(f"terms: {done}/{len(terms)} have all their {args.pairs_per_term} pairs")
+def report(args, harvest: Harvest) -> int:
+    """Say what came of it; the exit code."""
+    total, wanted = sum(harvest.found.values()), harvest.wanted
+    listed = ", ".join(f"{n} {reason}" for reason, n in harvest.reasons.most_common())
+    short = [title for title, found in harvest.found.items() if found < wanted]
+    print(f"replies: {', '.join(f'{n} {name}' for name, n in sorted(harvest.replies.items()))}")
+    print(f"pairs: {total} kept, {harvest.rejected} rejected" + (f" ({listed})" if listed else ""))
+    print(f"terms: {len(harvest.terms) - len(short)}/{len(harvest.terms)} have all their {wanted}")
+    for title in short[:20]:
+        print(f"  {title}: {harvest.found[title]} ({harvest.status[title]})")
+    if len(short) > 20:
+        print(f"  … and {len(short) - 20} more")
     print(f"wrote {relative(args.output_dir)}")
-    failed = sum(statuses[status] for status in llm.ASK_AGAIN)
-    return FAILURES if failed and args.provider != "local" else COMPLETE
+    return FAILURES if harvest.failed() and args.provider != "local" else COMPLETE
 
 
 if __name__ == "__main__":

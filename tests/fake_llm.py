@@ -6,13 +6,15 @@ keeps its own count of what it was asked, so that a test can say what was paid f
     python -m tests.fake_llm --port 0 --fault 429=0.2 --latency 0.05
 
 prints its URL, serves until SIGTERM or SIGINT, then prints its counts as a line of
-JSON. google-genai takes the URL as it is, openai the URL with ``/v1`` behind it.
+JSON. google-genai takes the URL as it is, openai the URL with ``/v1`` behind it. Both
+providers' batches are spoken too (Gemini with inlined requests, OpenAI by files).
 """
 
 from __future__ import annotations
 
 import argparse
 import email.utils
+import hashlib
 import json
 import math
 import os
@@ -45,6 +47,7 @@ KINDS = {
     "503": "overloaded",
     "reset": "the connection reset before any reply",
     "drop": "the connection closed in the middle of the body",
+    "drop_batch": "a batch is taken in, and the connection reset before its id is told",
     "hang": "no reply until the server closes",
     "bad_json": "a 200 whose JSON is cut short",
     "html": "a 200 with a web page (a proxy's log-in)",
@@ -60,6 +63,9 @@ KINDS = {
     "refusal": "OpenAI's refusal field; Gemini, which has none, says PROHIBITED_CONTENT",
 }
 """Fault kind → what the client sees. ``ok`` in a script is a proper answer."""
+
+BY_PROMPT = ("safety", "partial_safety", "prompt_block", "no_candidates", "max_tokens", "refusal")
+"""Kinds that are drawn for each prompt, not for each call: who asks again is told the same."""
 
 _GOOGLE_STATUS = {
     400: "INVALID_ARGUMENT",
@@ -86,7 +92,12 @@ _MESSAGE = {
     500: "An internal error has occurred. Please retry.",
     503: "The model is overloaded. Please try again later.",
 }
-_GEMINI_PATH = re.compile(r"/v1(?:beta|alpha)?/models/([^/:]+):generateContent")
+_GOOGLE_TYPE = {1: "string", 2: "number", 3: "integer", 4: "boolean", 5: "array", 6: "object"}
+"""Schema types as google-generativeai writes them (its enumerations travel as numbers)."""
+_GEMINI_PATH = re.compile(r"/v1(?:beta|alpha)?/models/([^/:]+):(batchGenerate|generate)Content")
+_GEMINI_BATCH = re.compile(r"/v1(?:beta|alpha)?/batches(?:/([^/:]+))?")
+_OPENAI_BATCH = re.compile(r"/v1/batches(?:/([^/]+))?")
+_OPENAI_FILE = re.compile(r"/v1/files(?:/([^/]+)/content)?")
 
 
 class FakeLLM:
@@ -100,12 +111,17 @@ class FakeLLM:
         latency: seconds before each reply.
         script: kinds (or ``ok``) for the first requests, before ``faults`` are drawn.
         retry_after: seconds that the ``429_…`` kinds ask to wait.
+        batch_s: seconds that a batch takes.
+        batch_ends: how the first batches end (``failed``, ``expired``, ``cancelled``; the
+            last two with results of half of the rows); then ``completed``.
 
     Attributes:
         url: the base URL.
         requests: the bodies, parsed, in order of arrival.
         log: ``(time.monotonic() at arrival, kind, prompt text, key)`` of each request.
-        counts: how many requests had which outcome.
+        counts: how many requests had which outcome; ``batch``: batches that were handed in.
+        paid: of each prompt, how often it was answered (in a batch or not).
+        batches: id → what is known of a batch.
         peak: most requests under way at one time.
     """
 
@@ -118,8 +134,15 @@ class FakeLLM:
         script: Iterable[str] = (),
         *,
         retry_after: float = 1,
+        batch_s: float = 0.0,
+        batch_ends: Iterable[str] = (),
         port: int = 0,
     ):
+        self._seed = seed
+        self.batch_s, self.batch_ends = batch_s, list(batch_ends)
+        self.batches: dict[str, dict] = {}
+        self.files: dict[str, bytes] = {}
+        self.paid: Counter[str] = Counter()
         self.answer = answer or default_answer
         self.faults = dict(faults or {})
         self.latency, self.retry_after = latency, retry_after
@@ -159,26 +182,38 @@ class FakeLLM:
     def begin(self, body: dict, prompt: str, key: str) -> str:
         """Count a request and say what becomes of it."""
         with self._lock:
-            if self._script:
-                kind = self._script.pop(0)
-            else:
-                kind, draw = "ok", self._random.random()
-                for name, probability in self.faults.items():
-                    draw -= probability
-                    if draw < 0:
-                        kind = name
-                        break
+            kind = self._script.pop(0) if self._script else self._draw(prompt)
             self.requests.append(body)
             self.log.append((time.monotonic(), kind, prompt, key))
             self.counts[kind] += 1
+            if kind == "ok" or kind in BY_PROMPT:
+                self.paid[prompt] += 1
             self.active += 1
             self.peak = max(self.peak, self.active)
             return kind
+
+    def _draw(self, prompt: str) -> str:
+        passing = [item for item in self.faults.items() if item[0] not in BY_PROMPT]
+        return _pick(passing, self._random.random()) or self.fate(prompt)
+
+    def fate(self, prompt: str) -> str:
+        """What becomes of a prompt that gets through."""
+        lasting = [item for item in self.faults.items() if item[0] in BY_PROMPT]
+        number = hashlib.sha256(f"{self._seed} {prompt}".encode()).digest()[:8]
+        return _pick(lasting, int.from_bytes(number) / 2**64) or "ok"
 
     def end(self) -> None:
         """The request that ``begin`` counted is over."""
         with self._lock:
             self.active -= 1
+
+
+def _pick(shares: list[tuple[str, float]], draw: float) -> str | None:
+    for name, probability in shares:
+        draw -= probability
+        if draw < 0:
+            return name
+    return None
 
 
 def default_answer(prompt: str, body: dict) -> str:
@@ -216,6 +251,7 @@ def _example(schema: dict, root: dict, echo: str) -> Any:
     if schema.get("enum"):
         return schema["enum"][0]
     kind = schema.get("type") or ("object" if "properties" in schema else "")
+    kind = _GOOGLE_TYPE.get(kind, kind)
     kind = (kind[0] if isinstance(kind, list) else kind).lower()  # Google writes OBJECT
     if kind == "object":
         properties = schema.get("properties") or {}
@@ -253,7 +289,21 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._error(404, "Not found.")
+        path = urlsplit(self.path).path
+        self.google = self.headers.get("x-goog-api-key") is not None
+        file = _OPENAI_FILE.fullmatch(path)
+        found = (_GEMINI_BATCH if self.google else _OPENAI_BATCH).fullmatch(path)
+        fake = self.server.fake
+        if file and file[1] in fake.files:
+            self._send(200, fake.files[file[1]], content_type="application/octet-stream")
+        elif found and found[1] in fake.batches:
+            self._send(200, self._encode(self._batch(fake.batches[found[1]])))
+        elif found and not found[1]:
+            rows = [self._batch(batch) for batch in fake.batches.values()]
+            named = {"operations": rows} if self.google else {"object": "list", "data": rows}
+            self._send(200, self._encode(named | ({} if self.google else {"has_more": False})))
+        else:
+            self._error(404, "Not found.")
 
     def do_POST(self) -> None:
         fake = self.server.fake
@@ -261,11 +311,18 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         gemini = _GEMINI_PATH.fullmatch(url.path)
         self.google = gemini is not None or url.path.startswith("/v1beta")
-        if not gemini and url.path != "/v1/chat/completions":
+        if not self.google and _OPENAI_FILE.fullmatch(url.path):
+            self._take_file(data)
+            return
+        opens_batch = gemini[2] == "batchGenerate" if gemini else url.path == "/v1/batches"
+        if not gemini and not opens_batch and url.path != "/v1/chat/completions":
             self._error(404, "Not found.")
             return
         try:
             body = json.loads(data)
+            if opens_batch:
+                self._open_batch(body, gemini[1] if gemini else "")
+                return
             self.model = gemini[1] if gemini else body["model"]
             prompt = _gemini_prompt(body) if gemini else _openai_prompt(body)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -286,6 +343,101 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(kind, prompt, body)
         finally:
             fake.end()
+
+    # ------------------------------------------------------------------- batches
+
+    def _take_file(self, data: bytes) -> None:
+        """The file of a multipart form, whose other part says what it is for."""
+        mark = b"--" + (self.headers.get("Content-Type") or "").partition("boundary=")[2].encode()
+        (content,) = [
+            part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+            for part in data.split(mark)
+            if b'filename="' in part.partition(b"\r\n\r\n")[0]
+        ]
+        name = f"file-{len(self.server.fake.files)}"
+        self.server.fake.files[name] = content
+        described = {"id": name, "object": "file", "bytes": len(content), "created_at": 0}
+        self._send(
+            200,
+            self._encode(
+                described | {"filename": "x.jsonl", "purpose": "batch", "status": "processed"}
+            ),
+        )
+
+    def _open_batch(self, body: dict, model: str) -> None:
+        fake, self.model = self.server.fake, model
+        if self.google:
+            rows = body["batch"]["inputConfig"]["requests"]["requests"]
+            rows = [(row["metadata"]["key"], row["request"]) for row in rows]
+            label = body["batch"].get("displayName", "")
+        else:
+            lines = fake.files[body["input_file_id"]].splitlines()
+            rows = [(row["custom_id"], row["body"]) for row in map(json.loads, lines)]
+            label = (body.get("metadata") or {}).get("name", "")
+        with fake._lock:
+            kind = fake._script.pop(0) if fake._script else "ok"
+            if kind in ("ok", "drop_batch"):
+                batch = {
+                    "id": f"batch-{len(fake.batches)}",
+                    "name": label,
+                    "rows": rows,
+                    "model": model,
+                    "ready": time.monotonic() + fake.batch_s,
+                    "end": fake.batch_ends.pop(0) if fake.batch_ends else "completed",
+                }
+                fake.batches[batch["id"]] = batch
+                fake.counts["batch"] += 1
+        if kind in ("drop_batch", "reset"):  # it arrived (or not), and nobody is told
+            self._reset()
+        elif kind != "ok":
+            self._error(int(kind), _MESSAGE[int(kind)])
+        else:
+            self._send(200, self._encode(self._batch(batch)))
+
+    def _batch(self, batch: dict) -> dict:
+        """How a batch stands, in the provider's words; its rows are answered when it ends."""
+        fake, done = self.server.fake, time.monotonic() >= batch["ready"]
+        end = batch["end"]
+        if done and "results" not in batch:
+            share = {"completed": 1.0, "failed": 0.0}.get(end, 0.5)
+            rows = batch["rows"][: int(len(batch["rows"]) * share)]
+            batch["results"] = [(key, *self._answer_row(body, batch)) for key, body in rows]
+        if self.google:
+            state = {"completed": "SUCCEEDED"}.get(end, end.upper()) if done else "RUNNING"
+            meta = {"state": f"BATCH_STATE_{state}", "displayName": batch["name"]}
+            if done and end != "failed":
+                results = batch["results"]
+                answers = [{"metadata": {"key": key}, "response": r} for key, _, r in results]
+                meta["output"] = {"inlinedResponses": {"inlinedResponses": answers}}
+            return {"name": f"batches/{batch['id']}", "metadata": meta, "done": done}
+        status = {
+            "id": batch["id"],
+            "object": "batch",
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "created_at": 0,
+            "input_file_id": "file-0",
+            "status": end if done else "in_progress",
+            "metadata": {"name": batch["name"]},
+        }
+        if done and end != "failed":
+            lines = [
+                {"custom_id": key, "response": {"status_code": 200, "body": r}, "error": None}
+                for key, _, r in batch["results"]
+            ]
+            name = f"out-{batch['id']}"
+            fake.files[name] = b"".join(self._encode(line) + b"\n" for line in lines)
+            status["output_file_id"] = name
+        return status
+
+    def _answer_row(self, body: dict, batch: dict) -> tuple[str, dict]:
+        fake = self.server.fake
+        self.model = batch["model"] or body["model"]
+        prompt = _gemini_prompt(body) if self.google else _openai_prompt(body)
+        with fake._lock:
+            fake.paid[prompt] += 1
+        kind = fake.fate(prompt)
+        return kind, self._success(kind, fake.answer(prompt, body))
 
     # ------------------------------------------------------------------ outcomes
 
@@ -510,24 +662,34 @@ def _quota_failure(period: str) -> dict:
     }
 
 
-def main() -> None:
+def main(answer: Callable[[str, dict], str] | None = None, doc: str | None = __doc__) -> None:
+    """The command line. ``answer``: as of ``FakeLLM``."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--fault", action="append", default=[], metavar="KIND=PROBABILITY")
+    parser.add_argument(
+        "--fault_rate",
+        type=float,
+        default=0.0,
+        help=f"of all faults together, mixed as {STORM}",
+    )
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each reply")
     parser.add_argument("--retry_after", type=float, default=1, help="what the 429_ kinds ask")
+    parser.add_argument("--batch_s", type=float, default=0.0, help="seconds that a batch takes")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     pairs = [text.partition("=")[::2] for text in args.fault]
     try:
-        faults = {kind: float(share) for kind, share in pairs}
+        faults = storm(args.fault_rate) | {kind: float(share) for kind, share in pairs}
         fake = FakeLLM(
+            answer,
             faults=faults,
             seed=args.seed,
             latency=args.latency,
             retry_after=args.retry_after,
+            batch_s=args.batch_s,
             port=args.port,
         )
     except ValueError as error:
@@ -539,6 +701,15 @@ def main() -> None:
         print(fake.url, flush=True)
         done.wait()
     print(json.dumps({"calls": fake.calls, **dict(sorted(fake.counts.items()))}), flush=True)
+
+
+STORM = {"429": 0.2, "500": 0.03, "503": 0.02, "drop": 0.03, "bad_json": 0.03, "safety": 0.02}
+"""The weather of the fault tests: a third of the calls go wrong."""
+
+
+def storm(rate: float = sum(STORM.values())) -> dict[str, float]:
+    """``STORM``'s mixture at another total rate."""
+    return {kind: share * rate / sum(STORM.values()) for kind, share in STORM.items() if rate}
 
 
 if __name__ == "__main__":

@@ -15,15 +15,16 @@ from pathlib import Path
 import certifi
 import pytest
 
-from malmat import llm
+from malmat import llm, providers
 from malmat.cli import StopRunning
 from malmat.journal import Journal
 from malmat.records import InputError
-from tests.fake_llm import FakeLLM
+from tests.fake_llm import FakeLLM, schema_of
 
-KEYS = {"gemini": "AIzaSyFake-0123456789", "openai": "sk-fake-0123456789"}
-VARIABLES = {"gemini": "GEMINI_API_KEY", "openai": "OPENAI_API_KEY"}
-MODELS = {"gemini": "gemini-2.5-flash", "openai": "gpt-4o-mini"}
+GOOGLE = ("gemini", "legacy")  # google-genai and google-generativeai, which speak to one server
+KEYS = dict.fromkeys(GOOGLE, "AIzaSyFake-0123456789") | {"openai": "sk-fake-0123456789"}
+VARIABLES = dict.fromkeys(GOOGLE, "GEMINI_API_KEY") | {"openai": "OPENAI_API_KEY"}
+MODELS = dict.fromkeys(GOOGLE, "gemini-2.5-flash") | {"openai": "gpt-4o-mini"}
 SCHEMA = {
     "type": "object",
     "properties": {"used": {"type": "boolean"}, "why": {"type": "string"}},
@@ -50,15 +51,16 @@ def _keys_and_short_waits(monkeypatch, one_certificate):
     monkeypatch.setenv("OPENAI_API_KEY", KEYS["openai"] + "\n")  # as pasted from a file
 
 
-@pytest.fixture(params=["gemini", "openai"])
+@pytest.fixture(params=["gemini", "legacy", "openai"])
 def provider(request):
     return request.param
 
 
 @functools.cache  # making a client costs more than asking it
 def connect(provider: str, fake: FakeLLM) -> llm.Model:
-    if provider == "gemini":
-        return llm.Gemini(MODELS[provider], fake.url)
+    if provider in GOOGLE:
+        kind = llm.Gemini if provider == "gemini" else llm.GeminiLegacy
+        return kind(MODELS[provider], fake.url)
     return llm.OpenAI(MODELS[provider], fake.url + "/v1")
 
 
@@ -106,10 +108,13 @@ def test_an_answer_with_all_that_belongs_to_it(tmp_path, provider):
     (body,), (entry,) = fake.requests, fake.log
     assert entry[2] == "\n".join(message["content"] for message in messages)
     assert entry[3] == KEYS[provider]  # not GOOGLE_API_KEY, and without the line's end
-    if provider == "gemini":
+    if provider in GOOGLE:
         assert [content["role"] for content in body["contents"]] == ["user", "model", "user"]
         assert body["generationConfig"]["maxOutputTokens"] == 99
-        assert body["generationConfig"]["responseJsonSchema"] == SCHEMA
+        if provider == "gemini":
+            assert body["generationConfig"]["responseJsonSchema"] == SCHEMA
+        else:  # its schema has no additionalProperties
+            assert set(schema_of(body)["properties"]) == {"used", "why"}
     else:
         assert body["messages"] == messages
         assert (body["temperature"], body["max_tokens"]) == (0.5, 99)
@@ -128,7 +133,7 @@ def test_a_passing_fault_is_tried_again(tmp_path, provider, fault):
 
 
 def test_a_server_that_hangs_is_left_and_asked_again(tmp_path, provider, monkeypatch):
-    monkeypatch.setattr(llm, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(providers, "TIMEOUT_S", 0.3)
     with FakeLLM(script=["hang", "ok"]) as fake:
         record = run(fake, provider, tmp_path / "j")["r0#0"]
     assert (record["status"], record["attempts"], fake.calls) == ("ok", 2, 2)
@@ -206,7 +211,7 @@ def test_a_refusal(tmp_path, provider):
     with FakeLLM(script=["refusal"]) as fake:
         record = run(fake, provider, tmp_path / "j")["r0#0"]
     assert fake.calls == 1
-    assert record["status"] == {"gemini": "blocked", "openai": "refused"}[provider]
+    assert record["status"] == ("blocked" if provider in GOOGLE else "refused")
     assert ("sorry" in record["text"]) == (provider == "openai")
 
 
@@ -227,7 +232,8 @@ def test_a_wrong_key_or_model_ends_the_run(tmp_path, provider, fault):
     path = tmp_path / "j"
     with FakeLLM(faults={fault: 1}) as fake, pytest.raises(InputError) as caught:
         run(fake, provider, path, ask_for(20))
-    assert fake.calls == 1
+    # The older SDK's transport asks anew after a 401, twice, as for a token that ran out.
+    assert fake.calls == (3 if (provider, fault) == ("legacy", "401") else 1)
     assert path.read_bytes() == b""
     named = MODELS[provider] if fault == "404" else VARIABLES[provider]
     assert named in str(caught.value)
@@ -261,7 +267,7 @@ def test_the_key_is_in_no_message_and_no_journal(tmp_path, provider, fault, monk
 def test_a_key_that_is_none_is_named_not_shown(provider, key, monkeypatch):
     monkeypatch.setenv(VARIABLES[provider], key)
     with pytest.raises(InputError) as caught:
-        llm.api_key(provider)
+        llm.api_key("gemini" if provider in GOOGLE else provider)
     assert VARIABLES[provider] in str(caught.value)
     assert key not in str(caught.value)
 
@@ -284,8 +290,12 @@ def test_half_a_character_in_a_reply_does_not_end_the_run(tmp_path, provider):
     path = tmp_path / "j"
     with FakeLLM(answer=lambda *_: "ㅋㅋ \ud83d") as fake:
         record = run(fake, provider, path)["r0#0"]
-        assert run(fake, provider, path)["r0#0"] == record
-    assert (record["status"], record["text"], fake.calls) == ("ok", "ㅋㅋ ?", 1)
+        again = run(fake, provider, path)["r0#0"]
+    if provider == "legacy":  # protobuf does not read it
+        assert (record["status"], record["text"]) == ("parse_error", "")
+    else:
+        assert (record["status"], record["text"], fake.calls) == ("ok", "ㅋㅋ ?", 1)
+        assert again == record
 
 
 def test_text_that_is_no_text_is_unreadable(tmp_path, provider):

@@ -221,67 +221,6 @@ def test_merge_keeps_the_first_of_repeated_pairs(script, tmp_path):
     assert "another description" in result.stdout
 
 
-# ----------------------------------------------------------------------- augmentation
-
-
-def reply_with(*pairs):
-    turns = [{"context": "친구", "q": q, "a": a} for q, a in pairs]
-    return json.dumps(
-        {"title": "x", "description": "y", "conversations": turns}, ensure_ascii=False
-    )
-
-
-def test_augmentation_keeps_what_passes_and_asks_again_for_the_rest(script, tmp_path, terms):
-    def answer(prompt: str, body: dict) -> str:
-        term = "갓생" if "[신조어] 갓생" in prompt else "점메추"
-        if "이미 있는 대화" in prompt and f"{term} 이야기 좀" in prompt:
-            return reply_with((f"오늘도 {term} 가능?", "그건 내일부터 하는 걸로 하자"))
-        return reply_with(
-            (f"{term} 이야기 좀 해 줘", "그걸 왜 나한테 물어보는 거야"),
-            ("이건 용어가 없는 질문이야", "그러니까 빠져야 하는 대답"),
-            ("Only English here", f"{term} and so on and on"),
-        )
-
-    output = tmp_path / "out"
-    with FakeLLM(answer=answer) as server:
-        words = [
-            "--input", terms, "--output_dir", output, "--base_url", server.url,
-            "--pairs_per_term", 2,
-        ]  # fmt: skip
-        result = script("generate_augmented_pairs_gemini.py", *words, GEMINI_API_KEY="test-key")
-        assert result.returncode == 0, result.stderr
-        assert server.calls == 4
-        files = sorted(output.glob("*.json"))
-        assert len(files) == 2
-        for path in files:
-            term = json.loads(path.read_text())
-            assert len(term["conversations"]) == 2
-            assert all(pair["model"] == "gemini-2.5-flash" for pair in term["conversations"])
-        rejected = [json.loads(line) for line in (output / "rejected.jsonl").open()]
-        reasons = {reason for row in rejected for reason in row["reasons"]}
-        assert reasons == {"term not found", "not Korean"}
-
-        before = {path: path.read_bytes() for path in files}
-        again = script("generate_augmented_pairs_gemini.py", *words, GEMINI_API_KEY="test-key")
-        assert again.returncode == 0, again.stderr
-        assert server.calls == 4
-        assert {path: path.read_bytes() for path in files} == before
-
-
-def test_dry_run_asks_nothing_and_writes_nothing(script, tmp_path, terms):
-    with FakeLLM() as server:
-        result = script(
-            "generate_augmented_pairs_gemini.py",
-            *("--input", terms, "--output_dir", tmp_path / "out", "--base_url", server.url),
-            "--dry_run",
-        )
-        assert result.returncode == 0, result.stderr
-        assert server.calls == 0
-    assert "2 calls" in result.stdout
-    assert "$" in result.stdout
-    assert not (tmp_path / "out").exists()
-
-
 # --------------------------------------------------------------- answers and scores
 
 

@@ -6,24 +6,25 @@
 Reads   meme_sample_with_questions.jsonl (title, content, question: what must not be repeated).
 Writes  --output: [{title, question}]; beside it a journal, from which a killed run goes on.
 
-A question that does not hold its term, or that repeats the example, is asked for again
-and then left out and listed (exit 1).
+A question that does not hold its term, or that repeats the example or nearly does, is asked
+for again and then left out and listed (exit 1).
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from malmat import llm
 from malmat.cli import COMPLETE, FAILURES, parser, positive, relative, run, show_settings
 from malmat.journal import Journal, journal_path
 from malmat.korean import TermMatcher
-from malmat.pairs import squeeze
+from malmat.pairs import copies, parse_object, whole
 from malmat.prompts import fill, load_prompts
 from malmat.records import check_fields, read_rows, read_terms, row_id, write_json
 
 HERE = Path(__file__).parent
+TOKENS_A_QUESTION = 60
+"""Of output, for the plan."""
 SCHEMA = {
     "type": "object",
     "properties": {"question": {"type": "string"}},
@@ -40,11 +41,14 @@ def arguments():
         "--terms", default=str(HERE.parent / "data/terms.csv"), help="forms of the terms, if listed"
     )
     options.add_argument("--model", default="gemini-2.5-flash")
-    options.add_argument("--base_url", help="an OpenAI-compatible server")
+    options.add_argument("--provider", choices=("gemini", "openai"), help="if the name hides it")
+    options.add_argument("--sdk", choices=llm.SDKS, default=llm.SDKS[0], help="Gemini only")
+    options.add_argument("--base_url", help="another server (OpenAI-compatible, unless --provider)")
     options.add_argument("--temperature", type=float, default=0.7)
     options.add_argument("--concurrency", type=positive, default=8)
     options.add_argument("--limit", type=positive, help="only the first N terms")
     options.add_argument("--max_cost", type=float, help="stop after this many US dollars")
+    options.add_argument("--prices", help="another price table (see src/malmat/prices.json)")
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
     return options.parse_args()
 
@@ -57,73 +61,79 @@ def main() -> int:
         check_fields(row, needed, path=args.input, line=line) for line, row in read_rows(args.input)
     ][: args.limit]
     show_settings("write understanding questions", vars(args))
-    print(f"plan: {len(rows)} calls → {relative(args.output)}")
+    meter = llm.Meter(args.model, max_cost=args.max_cost, prices=args.prices)
+    requests = [request_for(prompts, row, args.temperature) for row in rows]
+    tokens = {
+        "input": sum(llm.estimate_tokens(request.messages[0]["content"]) for request in requests),
+        "output": len(requests) * TOKENS_A_QUESTION,
+    }
+    print(f"plan: {len(rows)} calls, about {meter.show(tokens)} → {relative(args.output)}")
     if args.dry_run:
         return COMPLETE
+    model = llm.open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
     listed = {term["title"]: term for term in read_terms(args.terms)}
     matcher = TermMatcher([listed.get(row["title"], row) for row in rows])
-    by_id = {row_id("term", row["title"]): row for row in rows}
+    by_id = dict(zip((request.id for request in requests), rows, strict=True))
 
     def accept(request: llm.Request, text: str) -> str:
         return read_question(text, by_id[request.id], matcher)
 
-    requests = [
-        llm.Request(
-            id=key,
-            messages=[
-                {
-                    "role": "user",
-                    "content": fill(
-                        prompts["AUGMENT_QUESTION"],
-                        title=row["title"],
-                        content=row["content"],
-                        example_q=row["question"],
-                    ),
-                }
-            ],
-            sampling={"temperature": args.temperature, "max_tokens": 512},
-            schema=SCHEMA,
-        )
-        for key, row in by_id.items()
-    ]
-    with Journal(journal_path(args.output)) as journal:
-        records = llm.complete(
-            llm.open_model(args.model, base_url=args.base_url),
+    questions, missing = [], []
+    with (
+        Journal(journal_path(args.output)) as journal,
+        llm.Stream(
+            model,
             requests,
             journal,
             accept=accept,
             concurrency=args.concurrency,
-            max_cost=args.max_cost,
+            meter=meter,
             label="questions",
-        )
-    questions, missing = [], []
-    for key, row in by_id.items():
-        record = records[f"{key}#0"]
-        if record["status"] == "ok":
-            question = read_question(record["text"], row, matcher)
-            questions.append({"title": row["title"], "question": question})
-        else:
-            missing.append(f"{row['title']} ({record['status']}: {record['error']})")
+            total=len(requests),
+        ) as records,
+    ):
+        for row, record in zip(rows, records, strict=True):
+            if record["status"] == "ok":
+                question = read_question(record["text"], row, matcher)
+                questions.append({"title": row["title"], "question": question})
+            else:
+                missing.append(f"{row['title']} ({record['status']}: {record['error']})")
     write_json(args.output, questions)
     for line in missing:
         print(f"  left out: {line}")
+    print(f"used in this run: {meter.show(meter.usage)}")
     print(f"wrote {len(questions)} questions to {relative(args.output)}")
     return FAILURES if missing else COMPLETE
+
+
+def request_for(prompts: dict, row: dict, temperature: float) -> llm.Request:
+    text = fill(
+        prompts["AUGMENT_QUESTION"],
+        title=row["title"],
+        content=row["content"],
+        example_q=row["question"],
+    )
+    return llm.Request(
+        id=row_id("term", row["title"], row["question"]),
+        messages=[{"role": "user", "content": text}],
+        sampling={"temperature": temperature, "max_tokens": 512},
+        schema=SCHEMA,
+    )
 
 
 def read_question(text: str, row: dict, matcher: TermMatcher) -> str:
     """The question of a reply.
 
     Raises:
-        ValueError: unreadable, without the term, or the example again.
+        ValueError: unreadable, without the term, or the example again, or nearly.
     """
-    start = text.find("{")
-    if start < 0:
-        raise ValueError("no JSON object in the reply")
-    question = str(json.JSONDecoder().raw_decode(text, start)[0].get("question") or "").strip()
+    question = parse_object(text).get("question")
+    if not isinstance(question, str):
+        raise ValueError("no question in the reply")
+    question = whole(question).strip()
     if not matcher.find(question, only=row["title"]):
         raise ValueError(f"the question does not hold the term: {question[:60]!r}")
-    if squeeze(question) == squeeze(row["question"]):
+    if copies(question, row["question"]):
         raise ValueError("the question repeats the example")
     return question
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ def journal_path(output: str | Path) -> Path:
     return output.with_name(output.name + ".journal.jsonl")
 
 
+def whole(text: str) -> str:
+    """The text with each lone surrogate (half a character, which no file can hold) as ``?``."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 class Journal:
     """A locked journal of finished items. Use it as a context manager.
 
@@ -43,7 +48,9 @@ class Journal:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.notice = ""
-        self._records: dict[str, dict] = {}
+        # Where each record stands in the file: replies stay on the disk, so that a run over many
+        # items needs no more memory than one over few.
+        self._places: dict[str, tuple[int, int]] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path.with_name(self.path.name + ".lock"), "w")  # noqa: SIM115
         try:
@@ -67,32 +74,38 @@ class Journal:
             raise
 
     def _load(self) -> None:
-        data = self.path.read_bytes()
-        end = data.rfind(b"\n") + 1
-        if end < len(data):  # the write that a crash cut short
-            self.notice = f"{self.path}: cut off an unfinished last line ({len(data) - end} bytes)"
-            os.ftruncate(self._file, end)
         offset = 0
-        for number, line in enumerate(data[:end].split(b"\n")[:-1], 1):
-            try:
-                record = json.loads(line)
-                self._records[record["key"]] = record
-            except (ValueError, TypeError, KeyError, RecursionError):
-                raise InputError(
-                    f"damaged at byte {offset}",
-                    path=self.path,
-                    line=number,
-                    fix="Delete that line (its item is then done again).",
-                ) from None
-            offset += len(line) + 1
-        self._end = end
+        with open(self.path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):  # the write that a crash cut short
+                    self.notice = (
+                        f"{self.path}: cut off an unfinished last line ({len(line)} bytes)"
+                    )
+                    os.ftruncate(self._file, offset)
+                    break
+                try:
+                    self._places[json.loads(line)["key"]] = (offset, len(line))
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    raise InputError(
+                        f"damaged at byte {offset}",
+                        path=self.path,
+                        line=number,
+                        fix="Delete that line (its item is then done again).",
+                    ) from None
+                offset += len(line)
+        self._end = offset
 
     def get(self, key: str) -> dict | None:
-        """The record of a finished item, or None."""
-        return self._records.get(key)
+        """The record of a finished item, read from the file, or None."""
+        place = self._places.get(key)
+        return json.loads(os.pread(self._file, place[1], place[0])) if place else None
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, in the order in which they were first written."""
+        return iter(list(self._places))
 
     def append(self, *records: dict) -> None:
         """Add finished items in one durable write; all of them are kept or none.
@@ -105,10 +118,11 @@ class Journal:
     def extend(self, records: Iterable[dict]) -> None:
         """As ``append``, from an iterable."""
         records = list(records)
-        data = b"".join(
+        lines = [
             json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
             for record in records
-        )
+        ]
+        data = b"".join(lines)
         try:
             written = os.write(self._file, data)
             if written != len(data):
@@ -117,8 +131,9 @@ class Journal:
         except OSError:
             os.ftruncate(self._file, self._end)
             raise
-        self._end += len(data)
-        self._records.update((record["key"], record) for record in records)
+        for record, line in zip(records, lines, strict=True):
+            self._places[record["key"]] = (self._end, len(line))
+            self._end += len(line)
 
     def close(self) -> None:
         """Give the lock back. The file stays: it is what makes the next run cheap."""

@@ -2,391 +2,175 @@
 
 ``complete`` takes requests and gives back a record for each, through a journal:
 what was answered before is not asked again. There is one retry layer (the SDKs'
-own are off), and every reply is looked at before it counts, finish reason first:
-the SDKs report success for empty, blocked and cut replies alike. A failure is a
-status, never an answer.
+own are off). A failure is a status, never an answer. The SDKs themselves are
+``malmat.providers``'s.
 """
 
 from __future__ import annotations
 
-import email.utils
-import itertools
-import json
 import os
 import random
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from malmat.cli import StopRunning
-from malmat.journal import Journal, key_of
-from malmat.records import InputError, canonical, read_json
+from malmat.journal import Journal, key_of, whole
+from malmat.providers import (
+    SDKS,
+    Failed,
+    Gemini,
+    GeminiLegacy,
+    Model,
+    OpenAI,
+    Request,
+    Retry,
+    api_key,
+    open_model,
+    provider_of,
+)
+from malmat.records import InputError, read_json
+
+__all__ = [
+    "SDKS",
+    "Failed",
+    "Gemini",
+    "GeminiLegacy",
+    "Meter",
+    "Model",
+    "OpenAI",
+    "Request",
+    "Retry",
+    "Stream",
+    "api_key",
+    "complete",
+    "complete_locally",
+    "estimate_tokens",
+    "failures",
+    "open_model",
+    "price",
+    "provider_of",
+    "read_prices",
+]
 
 ATTEMPTS = 8
 PATIENCE_S = 600.0
-TIMEOUT_S = 120.0
-NO_KEY = "none"
-"""What servers of one's own get, which ask for no key."""
 UNREADABLE_TRIES = 3
 ASK_AGAIN = ("api_error", "parse_error")
 """Statuses that the next run of the same command tries again."""
-
-_BLOCKED = {
-    "SAFETY",
-    "RECITATION",
-    "BLOCKLIST",
-    "PROHIBITED_CONTENT",
-    "SPII",
-    "LANGUAGE",
-    "IMAGE_SAFETY",
-    "content_filter",
-}
-_CUT = {"MAX_TOKENS", "length"}
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question to a model.
-
-    Args:
-        id: the row it belongs to.
-        messages: ``[{role, content}]``.
-        sampling: temperature, top_p, max_tokens … (what the model's API takes).
-        schema: JSON Schema of the reply, or None for free text.
-        sample: index among repeated answers to one prompt.
-    """
-
-    id: str
-    messages: list[dict]
-    sampling: dict = field(default_factory=dict)
-    schema: dict | None = None
-    sample: int = 0
-
-
-class Retry(Exception):
-    """A passing fault. ``after``: seconds the server asked to wait."""
-
-    def __init__(self, kind: str, detail: str, after: float = 0.0):
-        super().__init__(f"{kind}: {detail}")
-        self.kind, self.after = kind, after
-
-
-class Failed(Exception):
-    """This item cannot be answered (a refused request); others may be."""
-
-
-# ------------------------------------------------------------------------ providers
-
-
-def provider_of(model: str, base_url: str | None = None) -> str:
-    """``gemini`` for gemini-* without a server of one's own, else ``openai`` (the protocol)."""
-    return "gemini" if model.startswith("gemini") and not base_url else "openai"
-
-
-def api_key(provider: str, *, needed: bool = True) -> tuple[str, str]:
-    """The key and the name of the variable it came from (environment or ``.env``).
-
-    Raises:
-        InputError: not set, or not plain ASCII (a letter pasted by mistake would
-            show up in an exception deep inside the SDK, key and all).
-    """
-    from dotenv import load_dotenv
-
-    from malmat.cli import ROOT
-
-    load_dotenv(ROOT / ".env")
-    names = ("GEMINI_API_KEY", "GOOGLE_API_KEY") if provider == "gemini" else ("OPENAI_API_KEY",)
-    for name in names:
-        if key := os.environ.get(name, "").strip():
-            if not (key.isascii() and key.isprintable()) or " " in key:
-                raise InputError(
-                    "holds a character that no key has", field=name, fix="Copy the key again."
-                )
-            return key, name
-    if needed:
-        raise InputError("is not set", field=names[0], fix="Export it, or put it into .env.")
-    return NO_KEY, names[0]
-
-
-def _wait_asked(headers: Any, body: Any) -> float:
-    """Seconds to wait from Retry-After (seconds or a date) or RetryInfo.retryDelay in the body."""
-    asked = 0.0
-    value = (headers or {}).get("retry-after") if headers is not None else None
-    if value:
-        try:
-            asked = float(value)
-        except ValueError:
-            try:
-                asked = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-            except (TypeError, ValueError):
-                asked = 0.0
-    error = body.get("error", body) if isinstance(body, dict) else {}
-    for detail in (error.get("details") or []) if isinstance(error, dict) else []:
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
-        if isinstance(delay, str) and delay.endswith("s"):
-            try:
-                asked = max(asked, float(delay[:-1]))
-            except ValueError:
-                continue
-    return max(0.0, asked)
-
-
-class Model:
-    """A model behind an API. Subclasses send one request and sort what comes back."""
-
-    provider = ""
-    key_name = ""
-
-    def __init__(self, name: str, base_url: str | None, key: str):
-        self.name, self.base_url, self._key = name, base_url, key
-
-    def identity(self) -> dict:
-        """What of the model determines an answer, for the journal's key."""
-        return {"provider": self.provider, "model": self.name, "base_url": self.base_url}
-
-    def send(self, request: Request) -> dict:
-        """One attempt: ``text, finish_reason, usage, model_version, status``.
-
-        Raises:
-            Retry: a passing fault. Failed: this item is refused.
-            StopRunning, InputError: no item can succeed.
-        """
-        raise NotImplementedError
-
-    def scrub(self, text: object) -> str:
-        """A message without the key in it, on one line."""
-        text = str(text) if self._key == NO_KEY else str(text).replace(self._key, "[key]")
-        return " ".join(text.split())[:300]
-
-    def _status_error(self, code: int, message: str, headers: Any, body: Any) -> Exception:
-        message = self.scrub(message)
-        details = canonical(body).decode("utf-8", "replace") if body is not None else ""
-        if code in (401, 403) or "API_KEY_INVALID" in details:
-            return InputError(
-                f"the server refused the key ({code}: {message})",
-                field=self.key_name,
-                fix="Check the key and what it may use.",
-            )
-        if code == 404:
-            return InputError(
-                f"the server knows no model '{self.name}' ({message})",
-                field="model",
-                fix="Check the model's name and --base_url.",
-            )
-        if code == 429 and ("insufficient_quota" in details or "PerDay" in details):
-            return StopRunning(
-                f"the quota of {self.key_name} is spent ({message}). Progress is kept: run the "
-                "same command when there is quota again"
-            )
-        if code in (408, 409, 425, 429) or code >= 500:
-            return Retry(str(code), message, _wait_asked(headers, body))
-        return Failed(f"{code}: {message}")
-
-
-class Gemini(Model):
-    """google-genai."""
-
-    provider = "gemini"
-
-    def __init__(self, name: str, base_url: str | None = None):
-        from google import genai
-
-        key, self.key_name = api_key("gemini")
-        super().__init__(name, base_url, key)
-        # The SDK prefers GOOGLE_API_KEY from the environment and has no time limit by itself;
-        # the client closes when it is collected, so it is kept.
-        self._client = genai.Client(
-            api_key=key,
-            vertexai=False,
-            http_options={"base_url": base_url, "timeout": int(TIMEOUT_S * 1000)},
-        )
-
-    def send(self, request: Request) -> dict:
-        from google.genai import errors, types
-
-        sampling = dict(request.sampling)
-        config: dict[str, Any] = {
-            "temperature": sampling.pop("temperature", None),
-            "top_p": sampling.pop("top_p", None),
-            "max_output_tokens": sampling.pop("max_tokens", None),
-        }
-        budget = sampling.pop("thinking_budget", None)
-        if budget is not None:
-            config["thinking_config"] = {"thinking_budget": budget}
-        if sampling:
-            raise InputError(f"not a setting of Gemini: {', '.join(sampling)}", field="sampling")
-        system = [m["content"] for m in request.messages if m["role"] == "system"]
-        if system:
-            config["system_instruction"] = "\n\n".join(system)
-        if request.schema:
-            config["response_mime_type"] = "application/json"
-            config["response_json_schema"] = request.schema
-        contents = [
-            {
-                "role": "model" if m["role"] == "assistant" else "user",
-                "parts": [{"text": m["content"]}],
-            }
-            for m in request.messages
-            if m["role"] != "system"
-        ]
-        try:
-            settings = types.GenerateContentConfig(**config)
-        except ValueError as error:
-            raise InputError(self.scrub(error), field="sampling") from None
-        try:
-            reply = self._client.models.generate_content(
-                model=self.name, contents=contents, config=settings
-            )
-        except errors.APIError as error:
-            headers = getattr(error.response, "headers", None)
-            raise self._status_error(
-                error.code, error.message or error.status or "", headers, error.details
-            ) from None
-        except json.JSONDecodeError as error:
-            raise Retry("unreadable", str(error)) from None
-        except Exception as error:
-            raise _network(self, error) from None
-        candidates = reply.candidates or []
-        finish = candidates[0].finish_reason if candidates else None
-        finish = finish.value if finish is not None else None
-        blocked = reply.prompt_feedback and reply.prompt_feedback.block_reason
-        text = ""
-        if candidates and candidates[0].content and candidates[0].content.parts:
-            text = "".join(p.text or "" for p in candidates[0].content.parts if not p.thought)
-        usage = reply.usage_metadata
-        if usage is None and not candidates and not blocked:
-            raise Retry("unreadable", "a reply without candidates")
-        return {
-            "text": text,
-            "finish_reason": f"prompt {blocked.value}" if blocked else finish,
-            "status": _status(text, "SAFETY" if blocked else finish, bool(candidates)),
-            "usage": {
-                "input": (usage and usage.prompt_token_count) or 0,
-                "output": ((usage and usage.candidates_token_count) or 0)
-                + ((usage and usage.thoughts_token_count) or 0),
-            },
-            "model_version": reply.model_version,
-        }
-
-
-class OpenAI(Model):
-    """openai, and every server that speaks its chat protocol (vLLM, SGLang, Ollama, llama.cpp).
-
-    Args:
-        base_url: a server, or several of one model with commas between, asked in turn.
-    """
-
-    provider = "openai"
-
-    def __init__(self, name: str, base_url: str | None = None):
-        import openai
-
-        key, self.key_name = api_key("openai", needed=base_url is None)
-        super().__init__(name, base_url, key)
-        urls = [url.strip() for url in base_url.split(",")] if base_url else [None]
-        self._clients = itertools.cycle(
-            [
-                openai.OpenAI(api_key=key, base_url=url, max_retries=0, timeout=TIMEOUT_S)
-                for url in urls
-            ]
-        )
-
-    def send(self, request: Request) -> dict:
-        import openai
-
-        options = dict(request.sampling)
-        options.pop("thinking_budget", None)
-        if request.schema:
-            options["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "reply", "schema": request.schema, "strict": True},
-            }
-        try:
-            reply = next(self._clients).chat.completions.create(
-                model=self.name, messages=request.messages, **options
-            )
-        except openai.APIStatusError as error:
-            raise self._status_error(
-                error.status_code, error.message, error.response.headers, error.body
-            ) from None
-        except openai.APIResponseValidationError as error:
-            raise Retry("unreadable", self.scrub(error)) from None
-        except json.JSONDecodeError as error:
-            raise Retry("unreadable", str(error)) from None
-        except TypeError as error:
-            raise InputError(self.scrub(error), field="sampling") from None
-        except Exception as error:
-            raise _network(self, error) from None
-        choices = getattr(reply, "choices", None)
-        if not isinstance(choices, list) or (choices and choices[0] is None):
-            raise Retry("unreadable", "a reply without choices")
-        message = choices[0].message if choices else None
-        finish = choices[0].finish_reason if choices else None
-        text = (message.content if message else None) or ""
-        if not isinstance(text, str) or not isinstance(finish, (str, type(None))):
-            raise Retry("unreadable", "a reply whose text or finish reason is no text")
-        status = _status(text, finish, bool(choices))
-        if message is not None and getattr(message, "refusal", None):
-            text, status = message.refusal, "refused"
-        usage = reply.usage
-        return {
-            "text": text,
-            "finish_reason": finish,
-            "status": status,
-            "usage": {
-                "input": (usage and usage.prompt_tokens) or 0,
-                "output": (usage and usage.completion_tokens) or 0,
-            },
-            "model_version": reply.model,
-        }
-
-
-def _status(text: str, finish: str | None, any_candidate: bool) -> str:
-    """The finish reason first: a blocked or cut reply can carry text that looks fine."""
-    if finish in _BLOCKED or not any_candidate:
-        return "blocked"
-    if finish in _CUT:
-        return "truncated"
-    return "ok" if text.strip() else "empty"
-
-
-def _network(model: Model, error: Exception) -> Exception:
-    """Connection faults of either SDK (both stand on httpx2, so names are all they share)."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {"APIConnectionError", "TransportError", "ConnectionError", "TimeoutError"}:
-        return Retry("connection", model.scrub(f"{type(error).__name__}: {error}"))
-    # A 200 whose body is not what the SDK expects, such as a bare number (TypeError).
-    if isinstance(error, (ValueError, TypeError)):
-        return Retry("unreadable", model.scrub(f"{type(error).__name__}: {error}"))
-    return error
-
-
-def open_model(name: str, *, base_url: str | None = None) -> Model:
-    """The API model ``name``: gemini-* by google-genai, all others by the OpenAI protocol."""
-    return (Gemini if provider_of(name, base_url) == "gemini" else OpenAI)(name, base_url)
 
 
 # ----------------------------------------------------------------------------- cost
 
 
-def price(model: str, usage: dict[str, int], table: Path | None = None) -> float | None:
-    """US dollars for ``{input, output}`` tokens, or None where the table has no price.
+PRICES = Path(__file__).with_name("prices.json")
+"""US dollars per million tokens, with the date they were taken down."""
+BATCH_SHARE = 0.5
+"""What a provider's batch API costs, as a share of the price of a call."""
 
-    The longest name in the table that the model's name begins with counts, so that
-    dated names (``gpt-4.1-2025-04-14``) are found.
+
+def read_prices(path: str | Path | None = None) -> dict:
+    """A price table: ``{date, models: {name: {input, output}}}``.
+
+    Raises:
+        InputError: not of that shape (the field is named).
     """
-    models = read_json(table or Path(__file__).with_name("prices.json"))["models"]
+    path = path or PRICES
+    table = read_json(path)
+    models = table.get("models") if isinstance(table, dict) else None
+    if not isinstance(models, dict):
+        raise InputError("expected an object of models", path=path, field="models")
+    for name, rates in models.items():
+        for side in ("input", "output"):
+            value = rates.get(side) if isinstance(rates, dict) else None
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+                raise InputError(
+                    "expected US dollars per million tokens", path=path, field=f"{name}.{side}"
+                )
+    return table
+
+
+def rates_of(model: str, prices: dict) -> dict | None:
+    """``{input, output}`` of the longest name in the table that the model's name begins with.
+
+    So dated names (``gpt-4.1-2025-04-14``) are found. None where there is none.
+    """
+    models = prices["models"]
     known = [name for name in models if model == name or model.startswith(name + "-")]
-    if not known:
-        return None
-    rates = models[max(known, key=len)]
+    return models[max(known, key=len)] if known else None
+
+
+def _dollars(rates: dict, usage: dict[str, int]) -> float:
     return (usage["input"] * rates["input"] + usage["output"] * rates["output"]) / 1e6
+
+
+def price(model: str, usage: dict[str, int], table: Path | None = None) -> float | None:
+    """US dollars for ``{input, output}`` tokens, or None where the table has no price."""
+    rates = rates_of(model, read_prices(table))
+    return None if rates is None else _dollars(rates, usage)
+
+
+class Meter:
+    """What a run uses and costs as it comes, through all its rounds, and where it has to stop.
+
+    Args:
+        max_cost: US dollars after which no more is asked.
+        prices: another price table.
+        share: of the list price (``BATCH_SHARE`` for batches).
+
+    Raises:
+        InputError: a limit for a model without a price.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        max_cost: float | None = None,
+        prices: str | Path | None = None,
+        share: float = 1.0,
+    ):
+        table = read_prices(prices)
+        self._rates, self._share = rates_of(model, table), share
+        self._date = table.get("date", "unknown date")
+        self.max_cost = max_cost
+        self.usage = {"input": 0, "output": 0}
+        if max_cost is not None and self._rates is None:
+            raise InputError(
+                f"{prices or PRICES.name} has no price for '{model}'",
+                field="max_cost",
+                fix="Add one, or leave the option out.",
+            )
+
+    def add(self, usage: dict[str, int]) -> None:
+        for side in self.usage:
+            self.usage[side] += usage[side]
+
+    def cost_of(self, usage: dict[str, int]) -> float | None:
+        """US dollars for tokens, or None where there is no price."""
+        return None if self._rates is None else _dollars(self._rates, usage) * self._share
+
+    @property
+    def cost(self) -> float | None:
+        return self.cost_of(self.usage)
+
+    def problem(self) -> str | None:
+        """Why nothing more may be asked, or None."""
+        if self.max_cost is None or self.cost < self.max_cost:
+            return None
+        return f"--max_cost {self.max_cost} reached (spent ${self.cost:.4f})"
+
+    def show(self, usage: dict[str, int]) -> str:
+        """Tokens with their price, for a plan or a report."""
+        cost = self.cost_of(usage)
+        tokens = f"{usage['input']:,} input and {usage['output']:,} output tokens"
+        if cost is None:
+            return tokens
+        return f"{tokens}, ${cost:.4f} (prices of {self._date})"
 
 
 def estimate_tokens(text: str) -> int:
@@ -418,95 +202,169 @@ def complete(
     max_cost: float | None = None,
     label: str = "",
 ) -> dict[str, dict]:
-    """Answer all requests through the journal.
+    """Answer all requests through the journal; as ``Stream``, but all at once.
+
+    Returns:
+        Request id and sample (``id#sample``) → record.
+    """
+    meter = Meter(model.name, max_cost=max_cost)
+    with Stream(
+        model,
+        requests,
+        journal,
+        accept=accept,
+        concurrency=concurrency,
+        meter=meter,
+        label=label,
+        total=len(requests),
+    ) as records:
+        return {
+            f"{request.id}#{request.sample}": record
+            for request, record in zip(requests, records, strict=True)
+        }
+
+
+class Stream:
+    """Answers requests through the journal and gives their records in the requests' order.
+
+    A context manager: inside it the workers ask, whatever the caller does with what
+    has come so far. Replies lie in the journal, not in memory, and ``requests`` may
+    be a generator, so a run over many items takes no more memory than one over few.
 
     Args:
         accept: turns a reply's text into a value, raising ValueError where it is
             unreadable; such a reply is asked for again twice, then ``parse_error``.
-        max_cost: US dollars of this run after which no more is asked.
+        meter: counts tokens and cost; it may stop the run.
+        total: how many requests there are, for the progress bar.
 
-    Returns:
-        Request id and sample (``id#sample``) → record: ``key, id, status, text,
-        finish_reason, usage, attempts, model_version, error``.
-
-    Raises:
+    Iterating gives records: ``key, id, status, text, finish_reason, usage, attempts,
+    model_version, error``. After the last one that came it raises:
         StopRunning: quota spent, the circuit breaker, or ``max_cost``; progress kept.
-        InputError: wrong key, unknown model, or ``max_cost`` for a model without a price.
+        InputError: wrong key or unknown model.
         KeyboardInterrupt: after what was in flight has been journaled.
     """
-    from tqdm import tqdm
 
-    if max_cost is not None and price(model.name, {"input": 0, "output": 0}) is None:
-        raise InputError(
-            f"prices.json has no price for '{model.name}'",
-            field="max_cost",
-            fix="Add one, or leave the option out.",
-        )
-    identity = model.identity()
-    keys = {id(request): request_key(identity, request) for request in requests}
-    records: dict[str, dict] = {}
-    todo = []
-    for request in requests:
-        record = journal.get(keys[id(request)])
-        if record is not None and record["status"] not in ASK_AGAIN:
-            records[f"{request.id}#{request.sample}"] = record
-        else:
-            todo.append(request)
-    if not todo:
-        return records
-    stop = threading.Event()
-    gate = _Gate(concurrency)
-    breaker = _Breaker()
-    spent = 0.0
-    queue = iter(todo)
-    pending: dict[Any, Request] = {}
-    failure: BaseException | None = None
-    bar = tqdm(total=len(requests), initial=len(records), desc=label, unit="item", mininterval=0.5)
+    def __init__(
+        self,
+        model: Model,
+        requests: Iterable[Request],
+        journal: Journal,
+        *,
+        accept: Callable[[Request, str], Any] | None = None,
+        concurrency: int = 8,
+        meter: Meter | None = None,
+        label: str = "",
+        total: int | None = None,
+    ):
+        self._model, self._journal, self._accept = model, journal, accept
+        self._source = iter(requests)
+        self._meter = meter or Meter(model.name)
+        self._label, self._total = label, total
+        self._identity = model.identity()
+        self._gate, self._breaker = _Gate(concurrency), _Breaker()
+        self._stop = threading.Event()
+        self._interrupt = _interruptible(self._stop)
+        self._failure: BaseException | None = None
+        self._bar: Any = None
+        # Guards all that follows; notified when the next record in order may be there.
+        self._changed = threading.Condition()
+        self._order: deque[list] = deque()  # [key, whether its record is in the journal]
+        self._passed = 0
+        workers = concurrency if total is None else min(concurrency, total)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"llm-{n}", daemon=True)
+            for n in range(workers)
+        ]
 
-    def submit(pool: ThreadPoolExecutor) -> None:
-        while not stop.is_set() and len(pending) < concurrency:
-            request = next(queue, None)
-            if request is None:
-                return
-            pending[pool.submit(_ask, model, request, accept, gate, stop)] = request
+    def __enter__(self) -> Stream:
+        self._interrupted = self._interrupt.__enter__()
+        for thread in self._threads:
+            thread.start()
+        return self
 
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="llm")
-    with _interruptible(stop) as interrupted:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if self._bar is not None:
+            self._bar.close()
+        self._interrupt.__exit__(kind, error, trace)
+        # Ctrl-C after the last record was taken still counts.
+        if error is None and self._interrupted.is_set():
+            raise KeyboardInterrupt
+
+    def __iter__(self) -> Iterator[dict]:
+        while True:
+            with self._changed:
+                while not (self._order and self._order[0][1]):
+                    if not any(thread.is_alive() for thread in self._threads):
+                        break
+                    self._changed.wait(0.2)
+                if not (self._order and self._order[0][1]):
+                    break
+                key = self._order.popleft()[0]
+            yield self._journal.get(key)
+        if self._failure is not None:
+            raise self._failure
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
+
+    def _work(self) -> None:
         try:
-            submit(pool)
-            while pending:
-                finished, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    request = pending.pop(future)
-                    try:
-                        record = future.result()
-                    except _Abandoned:
-                        continue
-                    except BaseException as error:
-                        failure = failure or error
-                        stop.set()
-                        continue
-                    record = {"key": keys[id(request)], "id": request.id, **record}
-                    journal.append(record)
-                    records[f"{request.id}#{request.sample}"] = record
-                    bar.update()
-                    spent += price(model.name, record["usage"]) or 0.0
-                    problem = breaker.see(record)
-                    if max_cost is not None and spent >= max_cost:
-                        problem = f"--max_cost {max_cost} reached (spent ${spent:.4f})"
-                    if problem and failure is None:
-                        failure = StopRunning(f"{problem}. Progress is kept")
-                        stop.set()
-                submit(pool)
+            while (taken := self._take()) is not None:
+                entry, request = taken
+                record = _ask(self._model, request, self._accept, self._gate, self._stop)
+                self._keep(entry, {"key": entry[0], "id": request.id, **record})
+        except _Abandoned:
+            pass
+        except BaseException as error:
+            with self._changed:
+                self._failure = self._failure or error
+                self._stop.set()
         finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            bar.close()
-    if failure is not None:
-        raise failure
-    if interrupted.is_set():
-        raise KeyboardInterrupt
-    return records
+            with self._changed:
+                self._changed.notify_all()
+
+    def _take(self) -> tuple[list, Request] | None:
+        """The next request that the journal has no answer to; None at the end."""
+        while not self._stop.is_set():
+            with self._changed:
+                request = next(self._source, None)
+                if request is None:
+                    return None
+                entry = [request_key(self._identity, request), False]
+                self._order.append(entry)
+                known = self._journal.get(entry[0])
+                if known is None or known["status"] in ASK_AGAIN:
+                    if problem := self._meter.problem():  # reached in an earlier round
+                        raise StopRunning(f"{problem}. Progress is kept")
+                    return entry, request
+                entry[1] = True
+                self._passed += 1
+                self._changed.notify_all()
+        return None
+
+    def _keep(self, entry: list, record: dict) -> None:
+        with self._changed:
+            self._journal.append(record)
+            entry[1] = True
+            self._meter.add(record["usage"])
+            self._show()
+            problem = self._breaker.see(record) or self._meter.problem()
+            if problem and self._failure is None:
+                self._failure = StopRunning(f"{problem}. Progress is kept")
+                self._stop.set()
+            self._changed.notify_all()
+
+    def _show(self) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(total=self._total, desc=self._label, unit="item", mininterval=0.5)
+        self._bar.update(self._passed + 1)
+        self._passed = 0
+        if self._meter.cost is not None:
+            self._bar.set_postfix_str(f"${self._meter.cost:.4f}", refresh=False)
 
 
 class _Abandoned(Exception):
@@ -595,16 +453,12 @@ class _Breaker:
         return None
 
 
-def _ask(
-    model: Model,
-    request: Request,
-    accept: Callable[[Request, str], Any] | None,
-    gate: _Gate,
-    stop: threading.Event,
-) -> dict:
-    """One item to its end: answered, refused, or given up on after the allowed attempts."""
+def retrying(stop: threading.Event) -> Any:
+    """tenacity's loop over the attempts at something that raises ``Retry``, by our policy.
+
+    Setting ``stop`` ends a wait at once.
+    """
     from tenacity import (
-        RetryError,
         Retrying,
         retry_if_exception_type,
         stop_after_attempt,
@@ -619,29 +473,52 @@ def _ask(
         if stop.wait(seconds):
             raise _Abandoned
 
+    return Retrying(
+        retry=retry_if_exception_type(Retry),
+        # Before: a server that asks for a wait beyond all patience is not waited for.
+        stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(PATIENCE_S),
+        wait=pause,
+        sleep=sleep,
+    )
+
+
+def no_answer(status: str, error: object) -> dict:
+    """The part of a record that stands for an answer where none came."""
+    nothing = {"text": "", "finish_reason": None, "model_version": None}
+    return {**nothing, "status": status, "error": str(error)}
+
+
+def _ask(
+    model: Model,
+    request: Request,
+    accept: Callable[[Request, str], Any] | None,
+    gate: _Gate,
+    stop: threading.Event,
+) -> dict:
+    """One item to its end: answered, refused, or given up on after the allowed attempts."""
+    from tenacity import RetryError
+
     usage = {"input": 0, "output": 0}
-    unreadable, reply, attempts = 0, {}, 0
+    unreadable = attempts = 0
 
     def attempt() -> dict:
-        nonlocal unreadable, attempts, reply
-        if stop.is_set() and attempts:
-            raise _Abandoned
-        attempts += 1
+        nonlocal unreadable, attempts
         try:
             with gate:
+                if stop.is_set():
+                    raise _Abandoned
+                attempts += 1
                 reply = model.send(request)
         except Retry as error:
             if error.kind != "unreadable":
                 raise
             unreadable += 1
-            reply = {"text": "", "finish_reason": None, "model_version": None}
             if unreadable >= UNREADABLE_TRIES:
-                return {**reply, "status": "parse_error", "error": str(error)}
+                return no_answer("parse_error", error)
             raise
         for name, tokens in reply.pop("usage").items():
             usage[name] += tokens
-        # Half a character (a lone surrogate, from a reply cut inside an emoji) fits in no file.
-        reply["text"] = reply["text"].encode("utf-8", "replace").decode("utf-8")
+        reply["text"] = whole(reply["text"])
         if reply["status"] == "ok" and accept is not None:
             try:
                 accept(request, reply["text"])
@@ -653,22 +530,13 @@ def _ask(
         return {**reply, "error": None}
 
     try:
-        for trial in Retrying(
-            retry=retry_if_exception_type(Retry),
-            # Before: a server that asks for a wait beyond all patience is not waited for.
-            stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(PATIENCE_S),
-            wait=pause,
-            sleep=sleep,
-        ):
+        for trial in retrying(stop):
             with trial:
                 result = attempt()
     except RetryError as error:
-        cause = error.last_attempt.exception()
-        result = {"text": "", "finish_reason": None, "model_version": None}
-        result |= {"status": "api_error", "error": model.scrub(cause)}
+        result = no_answer("api_error", model.scrub(error.last_attempt.exception()))
     except Failed as error:
-        result = {"text": "", "finish_reason": None, "model_version": None}
-        result |= {"status": "api_error", "error": model.scrub(error)}
+        result = no_answer("api_error", model.scrub(error))
     return {**result, "usage": usage, "attempts": attempts}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
+from typing import Any
 
-from malmat.korean import EMOJI, TermMatcher, hangul_share, normalize
+from malmat.duplicates import THRESHOLD, NearDuplicates, shingles, similarity, squeeze
+from malmat.journal import whole
+from malmat.korean import EMOJI, TermMatcher, hangul_share
 
 MAX_CHARACTERS = 300
 """Longest question or answer: 99 % of the published pairs stay within 158 tokens."""
@@ -35,32 +37,75 @@ REPLY_SCHEMA = {
 """The reply to ``AUGMENT``, as JSON Schema."""
 
 
-def parse_reply(text: str) -> list[dict]:
-    """The conversations of a reply to ``AUGMENT``.
+VERDICT_SCHEMA = {
+    "type": "object",
+    "properties": {"label": {"type": "integer"}, "reason": {"type": "string"}},
+    "required": ["label", "reason"],
+    "additionalProperties": False,
+}
+"""The reply to ``HARMFUL``, as JSON Schema."""
 
-    Text around the JSON (a code fence, a greeting) is passed over.
+VERDICTS = {0: None, 1: "harmful", -1: "unclear"}
+"""What the labels of ``HARMFUL`` say against a text: safe, harmful, cannot be told."""
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+
+
+def parse_object(text: str) -> dict:
+    """The JSON object of a model's reply; text around it (a fence, a greeting) is passed over.
 
     Raises:
-        ValueError: no readable JSON of the asked shape in it.
+        ValueError: no readable JSON object in it.
     """
     start = text.find("{")
     if start < 0:
         raise ValueError("no JSON object in the reply")
     try:
-        value, _ = json.JSONDecoder().raw_decode(text, start)
+        return _DECODER.raw_decode(text, start)[0]
     except RecursionError:
         raise ValueError("the reply's JSON is nested too deep") from None
-    turns = value.get("conversations")
+
+
+def parse_reply(text: str) -> list[dict]:
+    """The conversations of a reply to ``AUGMENT``, as ``[{context, q, a}]``.
+
+    One that is not of that shape is ``{context, q, a, raw}``: all empty, and what it was.
+
+    Raises:
+        ValueError: no readable JSON of the asked shape in it.
+    """
+    turns = parse_object(text).get("conversations")
     if not isinstance(turns, list) or not turns:
         raise ValueError("no conversations in the reply")
-    kept = [
-        {name: str(turn.get(name) or "").strip() for name in ("context", "q", "a")}
-        for turn in turns
-        if isinstance(turn, dict) and isinstance(turn.get("q"), str)
-    ]
-    if not kept:
-        raise ValueError("no conversation in the reply has a question")
-    return kept
+    pairs = [_pair(turn) for turn in turns]
+    if all("raw" in pair for pair in pairs):
+        raise ValueError("no conversation in the reply has a context, a q and an a")
+    return pairs
+
+
+def _pair(turn: Any) -> dict:
+    names = ("context", "q", "a")
+    if isinstance(turn, dict) and all(isinstance(turn.get(name), str) for name in names):
+        return {name: whole(turn[name]).strip() for name in names}
+    raw = whole(json.dumps(turn, ensure_ascii=False))
+    return {**dict.fromkeys(names, ""), "raw": raw}
+
+
+def parse_verdict(text: str) -> int:
+    """The label of a reply to ``HARMFUL``: 0 safe, 1 harmful, -1 unclear.
+
+    Raises:
+        ValueError: unreadable, or another label.
+    """
+    label = parse_object(text).get("label")
+    if isinstance(label, bool) or label not in VERDICTS:
+        raise ValueError(f"not a label: {whole(repr(label))[:40]}")
+    return label
 
 
 def pair_problems(pair: dict, term: dict, matcher: TermMatcher) -> list[str]:
@@ -71,6 +116,8 @@ def pair_problems(pair: dict, term: dict, matcher: TermMatcher) -> list[str]:
     """
     question, answer = pair["q"], pair["a"]
     problems = []
+    if "raw" in pair:
+        return ["malformed"]
     if not question or not answer:
         return ["empty"]
     if max(len(question), len(answer)) > MAX_CHARACTERS:
@@ -81,14 +128,48 @@ def pair_problems(pair: dict, term: dict, matcher: TermMatcher) -> list[str]:
         problems.append("emoji")
     if squeeze(question) == squeeze(answer):
         problems.append("answer repeats the question")
-    examples = {squeeze(term.get("example_q", "")), squeeze(term.get("example_a", ""))} - {""}
-    if squeeze(question) in examples or squeeze(answer) in examples:
+    examples = [term.get("example_q", ""), term.get("example_a", "")]
+    if any(copies(text, example) for text in (question, answer) for example in examples):
         problems.append("copies the example")
     if not matcher.find(f"{question}\n{answer}", only=term["title"]):
         problems.append("term not found")
     return problems
 
 
-def squeeze(text: str) -> str:
-    """Text for comparison: normalised, letters only, so that spacing and ㅋㅋ do not count."""
-    return re.sub(r"[\W_ㅋㅎㅠㅜ]+", "", normalize(text)).lower()
+LONG_EXAMPLE = 10
+"""Letters from which an example that stands whole inside a text counts as copied."""
+
+
+def copies(text: str, example: str) -> bool:
+    """Whether the text is the example, nearly the example, or holds all of a longer one."""
+    plain = squeeze(example)
+    if not plain:
+        return False
+    if squeeze(text) == plain or (len(plain) >= LONG_EXAMPLE and plain in squeeze(text)):
+        return True
+    return similarity(shingles(text), shingles(example)) >= THRESHOLD
+
+
+def sift(
+    pairs: list[dict], term: dict, room: int, matcher: TermMatcher, index: NearDuplicates
+) -> tuple[list[dict], list[dict]]:
+    """The pairs of a reply that pass, and those that do not, each with its ``reasons``.
+
+    Args:
+        room: how many pairs the term can still take.
+        index: of all pairs that passed before; those that pass now are added.
+    """
+    good: list[dict] = []
+    bad: list[dict] = []
+    for pair in pairs:
+        reasons = pair_problems(pair, term, matcher)
+        if not reasons and len(good) >= room:
+            reasons = ["more than asked for"]
+        if not reasons and index.find(pair["q"] + pair["a"]):
+            reasons = ["near-duplicate"]
+        if reasons:
+            bad.append({**pair, "reasons": reasons})
+        else:
+            good.append(pair)
+            index.add(pair["q"] + pair["a"])
+    return good, bad

@@ -15,6 +15,7 @@ PLACEHOLDERS = {
     "CHAT": {"question"},
     "AUGMENT": {"title", "content", "example_q", "example_a", "count", "known"},
     "AUGMENT_KNOWN": {"pairs"},
+    "AUGMENT_WORKED": set(),
     "AUGMENT_QUESTION": {"title", "content", "example_q"},
     "JUDGE_UNDERSTAND": {"title", "content", "question", "answer"},
     "JUDGE_USAGE": {"terms", "question", "answer"},
