@@ -109,10 +109,12 @@ def main() -> int:
 
 
 def check(args) -> None:
-    """Refuse options that would have no effect."""
+    """Refuse options that would have no effect or make no sense."""
     for name, wanted in (("batch", args.batch), ("max_cost", args.max_cost is not None)):
         if wanted and args.provider == "local":
             raise InputError("has no meaning for a local model", field=name, fix="Leave it out.")
+    if not args.poll >= 0:
+        raise InputError("must be 0 or more seconds", field="poll")
     if args.sdk != llm.SDKS[0] and args.provider != "gemini":
         raise InputError("chooses an SDK of Gemini's", field="sdk", fix="Leave it out.")
     if args.sdk != llm.SDKS[0] and args.batch:

@@ -42,6 +42,7 @@ def arguments():
     options.add_argument("--kills", type=positive, default=20)
     options.add_argument("--sdk", choices=SDKS, help="only this one")
     options.add_argument("--latency", type=float, default=2.0, help="seconds, for wall")
+    options.add_argument("--at", type=positive, nargs="+", default=[1, 8, 64], help="concurrencies")
     options.add_argument("--seconds", type=float, default=60, help="ideal length, for wall")
     options.add_argument("--sizes", type=positive, nargs="+", default=[100, 1000, 10000])
     options.add_argument("--seed", type=int, default=1)
@@ -142,7 +143,7 @@ def kills(args, sdk: str, folder: Path) -> None:
 def wall(args, sdk: str, folder: Path) -> None:
     print(f"\nwall, {sdk}: latency {args.latency} s, one round, no faults")
     print("  concurrency  calls  ideal s  process s  ratio  calls s  ratio")
-    for concurrency in (1, 8, 64):
+    for concurrency in args.at:
         count = round(args.seconds / args.latency) * concurrency
         terms = write_terms(folder / f"{concurrency}.csv", count)
         output, words = folder / str(concurrency), ["--concurrency", concurrency, "--rounds", 1]

@@ -289,6 +289,7 @@ def test_a_second_run_at_once_is_refused(augment, tmp_path, terms):
         (["--batch", "--sdk", SDKS[1]], "sdk"),
         (["--model", "no-such", "--max_cost", 1], "max_cost"),
         (["--prices", "no-such.json"], "no-such.json"),
+        (["--poll", "-1"], "poll"),
     ],
 )
 def test_options_without_effect_are_refused(augment, tmp_path, terms, words, named):

@@ -92,6 +92,8 @@ def main() -> int:
             total=len(requests),
         ) as records,
     ):
+        if journal.notice:
+            print(f"  {journal.notice}")
         for row, record in zip(rows, records, strict=True):
             if record["status"] == "ok":
                 question = read_question(record["text"], row, matcher)

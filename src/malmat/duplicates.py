@@ -83,12 +83,18 @@ class NearDuplicates:
         plain = squeeze(unicodedata.normalize("NFKC", text))
         return self._find(_grams(plain), self._keys(_grams(plain)))
 
-    def add(self, text: str) -> list[tuple[int, float]]:
-        """Add a text, numbered from 0 in order; what ``find`` gave before it was added."""
+    def add(self, text: str, *, only_new: bool = False) -> list[tuple[int, float]]:
+        """Add a text, numbered from 0 in order; what ``find`` gave before it was added.
+
+        Args:
+            only_new: leave out a text that something was found for.
+        """
         plain = squeeze(unicodedata.normalize("NFKC", text))
         grams = _grams(plain)
         keys = self._keys(grams)
         found = self._find(grams, keys)
+        if found and only_new:
+            return found
         self._base.execute("INSERT INTO texts VALUES (?, ?)", (self._count, plain))
         self._base.executemany(
             "INSERT OR IGNORE INTO bands VALUES (?, ?)", [(key, self._count) for key in keys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -142,12 +143,17 @@ LONG_EXAMPLE = 10
 
 def copies(text: str, example: str) -> bool:
     """Whether the text is the example, nearly the example, or holds all of a longer one."""
-    plain = squeeze(example)
-    if not plain:
+    (plain, grams), (other, others) = _outline(text), _outline(example)
+    if not other:
         return False
-    if squeeze(text) == plain or (len(plain) >= LONG_EXAMPLE and plain in squeeze(text)):
+    if plain == other or (len(other) >= LONG_EXAMPLE and other in plain):
         return True
-    return similarity(shingles(text), shingles(example)) >= THRESHOLD
+    return similarity(grams, others) >= THRESHOLD
+
+
+@functools.lru_cache(maxsize=256)  # a term's examples meet all of its pairs
+def _outline(text: str) -> tuple[str, frozenset[str]]:
+    return squeeze(text), shingles(text)
 
 
 def sift(
@@ -165,11 +171,10 @@ def sift(
         reasons = pair_problems(pair, term, matcher)
         if not reasons and len(good) >= room:
             reasons = ["more than asked for"]
-        if not reasons and index.find(pair["q"] + pair["a"]):
+        if not reasons and index.add(pair["q"] + pair["a"], only_new=True):
             reasons = ["near-duplicate"]
         if reasons:
             bad.append({**pair, "reasons": reasons})
         else:
             good.append(pair)
-            index.add(pair["q"] + pair["a"])
     return good, bad
