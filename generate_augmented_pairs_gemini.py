@@ -239,7 +239,8 @@ def said_at_the_end(meter: llm.Meter):
     try:
         yield
     finally:
-        print(f"used in this run: {meter.show(meter.usage)}")
+        if any(meter.usage.values()):
+            print(f"used in this run: {meter.show(meter.usage)}")
 
 
 def report(args, harvest: Harvest) -> int:
