@@ -353,6 +353,18 @@ def test_local_answers_local_judge_and_report(script, tmp_path, model_folder, te
     page = (tmp_path / "r.html").read_text()
     assert "7/8" in page
     assert "7 pairs" in result.stdout
+    assert "too few to compare" not in page
+
+    # With most rows of one model missing, no difference is claimed.
+    value = json.loads(path.read_text())
+    for row in value["results"][2:]:
+        row |= {"status": "truncated", "score": None}
+    write(path, value)
+    result = script(
+        "src/eval/report.py", *common, "--baseline", "base", "--output", tmp_path / "r.html"
+    )
+    assert "(1 pairs, too few to compare)" in result.stdout
+    assert "too few to compare" in (tmp_path / "r.html").read_text()
     for outside in ("http://", "https://", "src="):
         assert outside not in page
 

@@ -130,7 +130,9 @@ def difference(base: dict, other: dict, field: str, scale: tuple[float, float]) 
         return {r["id"]: float(r[field]) for r in result["results"] if r.get(field) is not None}
 
     clusters = {row["id"]: row.get("title") or row["id"] for row in base["results"]}
-    return stats.paired_difference(scores(base), scores(other), clusters, scale=scale)
+    gap = stats.paired_difference(scores(base), scores(other), clusters, scale=scale)
+    # Rows go missing for a reason: what a minority of them shows holds for that minority only.
+    return gap | {"covered": gap["n_pairs"] * 2 > len(base["results"])}
 
 
 def side_by_side(group: list[dict], field: str) -> list[dict]:
@@ -206,6 +208,7 @@ def print_table(sections: list[dict]) -> None:
                 shown = ""
                 if gap:
                     tied = ", tied" if gap["tied"] else ""
+                    tied = tied if gap["covered"] else ", too few to compare"
                     shown = (
                         f"{signed(gap['difference'])} [{span(gap['interval'])}] "
                         f"({gap['n_pairs']} pairs{tied})"

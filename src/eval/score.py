@@ -20,7 +20,6 @@ judgement is a status, never a score.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -39,6 +38,7 @@ from malmat.cli import (
 from malmat.journal import Journal, journal_path, key_of
 from malmat.korean import TermMatcher
 from malmat.models import fingerprint, short_name
+from malmat.pairs import parse_object
 from malmat.prompts import fill, load_prompts
 from malmat.records import (
     InputError,
@@ -353,21 +353,13 @@ class OutOfRange(Exception):
     """A score that is not on the scale: the judge's, not a parse failure."""
 
 
-def _object(text: str) -> dict:
-    start = text.find("{")
-    if start < 0:
-        raise ValueError("no JSON object in the judge's reply")
-    value, _ = json.JSONDecoder().raw_decode(text, start)
-    return value
-
-
 def read_score(text: str) -> int:
     """The 1–5 score of a judge's reply.
 
     Raises:
         ValueError: unreadable. OutOfRange: a number that is not on the scale.
     """
-    score = _object(text).get("score")
+    score = parse_object(text).get("score")
     if isinstance(score, bool) or not isinstance(score, (int, float)) or score != int(score):
         raise ValueError("no whole number in the judge's 'score'")
     if not 1 <= score <= 5:
@@ -381,7 +373,7 @@ def read_used(text: str) -> bool:
     Raises:
         ValueError: unreadable.
     """
-    used = _object(text).get("used")
+    used = parse_object(text).get("used")
     if not isinstance(used, bool):
         raise ValueError("no true or false in the judge's 'used'")
     return used
