@@ -20,7 +20,11 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from malmat import llm
+from malmat.answer import api
+from malmat.answer.local import complete_locally
+from malmat.answer.open import SDKS, open_model
+from malmat.answer.prices import BATCH_SHARE, Meter, estimate_tokens
+from malmat.answer.request import Request
 from malmat.augment import Harvest, rejects, term_messages
 from malmat.cli import (
     COMPLETE,
@@ -33,11 +37,13 @@ from malmat.cli import (
     share,
     show_settings,
 )
+from malmat.errors import InputError
+from malmat.files import row_id
+from malmat.formats import read_terms
 from malmat.journal import Journal
-from malmat.models import short_name
-from malmat.pairs import REPLY_SCHEMA, VERDICT_SCHEMA, parse_reply, parse_verdict
+from malmat.lm.load import short_name
 from malmat.prompts import fill, load_prompts
-from malmat.records import InputError, read_terms, row_id
+from malmat.text.pairs import REPLY_SCHEMA, VERDICT_SCHEMA, parse_reply, parse_verdict
 
 HERE = Path(__file__).parent
 TOKENS_A_PAIR = 60
@@ -50,7 +56,7 @@ def arguments():
     options.add_argument("--output_dir", default=str(HERE / "augmented_jsons"))
     options.add_argument("--provider", choices=("gemini", "openai", "local"), default="gemini")
     options.add_argument("--model", default="gemini-2.5-flash")
-    options.add_argument("--sdk", choices=llm.SDKS, default=llm.SDKS[0], help="Gemini only")
+    options.add_argument("--sdk", choices=SDKS, default=SDKS[0], help="Gemini only")
     options.add_argument("--base_url", help="another server that speaks the provider's protocol")
     options.add_argument("--pairs_per_term", type=positive, default=10)
     options.add_argument("--rounds", type=positive, default=2, help="times a term may be asked")
@@ -66,7 +72,7 @@ def arguments():
     options.add_argument("--max_tokens", type=positive, default=4096)
     options.add_argument("--thinking_budget", type=int, default=0, help="google-genai only")
     options.add_argument("--max_cost", type=number, help="stop after this many US dollars")
-    options.add_argument("--prices", help="another price table (see src/malmat/prices.json)")
+    options.add_argument("--prices", help="another price table (see src/malmat/answer/prices.json)")
     options.add_argument("--seed", type=int, default=42, help="local models only")
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
     return options.parse_args()
@@ -78,11 +84,11 @@ def main() -> int:
     prompts = load_prompts()
     terms = read_terms(args.input)[: args.limit]
     show_settings("augment", vars(args))
-    meter = llm.Meter(
+    meter = Meter(
         args.model,
         max_cost=args.max_cost,
         prices=args.prices,
-        share=llm.BATCH_SHARE if args.batch else 1.0,
+        share=BATCH_SHARE if args.batch else 1.0,
     )
     plan(args, prompts, terms, meter)
     if args.dry_run:
@@ -125,13 +131,13 @@ def check(args) -> None:
             raise InputError("has no meaning for a local model", field=name, fix="Leave it out.")
     if not args.poll >= 0:
         raise InputError("must be 0 or more seconds", field="poll")
-    if args.sdk != llm.SDKS[0] and args.provider != "gemini":
+    if args.sdk != SDKS[0] and args.provider != "gemini":
         raise InputError("chooses an SDK of Gemini's", field="sdk", fix="Leave it out.")
-    if args.sdk != llm.SDKS[0] and args.batch:
-        raise InputError("this SDK has no batches", field="sdk", fix=f"Use {llm.SDKS[0]}.")
+    if args.sdk != SDKS[0] and args.batch:
+        raise InputError("this SDK has no batches", field="sdk", fix=f"Use {SDKS[0]}.")
 
 
-def pair_request(args, prompts: dict, term: dict, harvest: Harvest | None = None) -> llm.Request:
+def pair_request(args, prompts: dict, term: dict, harvest: Harvest | None = None) -> Request:
     """The request for what a term still lacks (without a harvest: for all of it)."""
     pairs = harvest.kept[term["title"]] if harvest else []
     sampling = {
@@ -140,7 +146,7 @@ def pair_request(args, prompts: dict, term: dict, harvest: Harvest | None = None
         "max_tokens": args.max_tokens,
     }
     count, local = args.pairs_per_term - len(pairs), args.provider == "local"
-    return llm.Request(
+    return Request(
         id=row_id("term", term["title"], len(pairs)),
         messages=term_messages(prompts, term, count, pairs, worked=local),
         sampling=sampling | thinking(args),
@@ -164,10 +170,10 @@ def screen(
     return [(term, safe[term["title"]]) for term, _ in passed]
 
 
-def screen_request(args, prompts: dict, pair: dict) -> llm.Request:
+def screen_request(args, prompts: dict, pair: dict) -> Request:
     """The question whether a pair may stand in public data."""
     text = f"{pair['q']}\n{pair['a']}"
-    return llm.Request(
+    return Request(
         id=row_id("screen", pair["q"], pair["a"]),
         messages=[{"role": "user", "content": fill(prompts["HARMFUL"], text=text)}],
         sampling={"temperature": 0.0, "max_tokens": 256} | thinking(args),
@@ -177,20 +183,20 @@ def screen_request(args, prompts: dict, pair: dict) -> llm.Request:
 
 def thinking(args) -> dict:
     """The thinking budget, for the one SDK that has it."""
-    has = args.provider == "gemini" and args.sdk == llm.SDKS[0]
+    has = args.provider == "gemini" and args.sdk == SDKS[0]
     return {"thinking_budget": args.thinking_budget} if has else {}
 
 
-def plan(args, prompts: dict, terms: list[dict], meter: llm.Meter) -> None:
+def plan(args, prompts: dict, terms: list[dict], meter: Meter) -> None:
     """What will be asked and, where there is a price, what it will cost."""
     pairs = len(terms) * args.pairs_per_term
     calls, tokens = len(terms), {"input": 0, "output": pairs * TOKENS_A_PAIR}
     for term in terms:
         messages = pair_request(args, prompts, term).messages
-        tokens["input"] += sum(llm.estimate_tokens(m["content"]) for m in messages)
+        tokens["input"] += sum(estimate_tokens(m["content"]) for m in messages)
     if args.screen:
         calls += pairs
-        tokens["input"] += pairs * (llm.estimate_tokens(prompts["HARMFUL"]) + TOKENS_A_PAIR)
+        tokens["input"] += pairs * (estimate_tokens(prompts["HARMFUL"]) + TOKENS_A_PAIR)
         tokens["output"] += pairs * TOKENS_A_PAIR
     print(
         f"plan: {len(terms)} terms × {args.pairs_per_term} pairs, {calls} calls in the first round "
@@ -200,14 +206,14 @@ def plan(args, prompts: dict, terms: list[dict], meter: llm.Meter) -> None:
     )
 
 
-def open_door(args, meter: llm.Meter) -> Callable:
+def open_door(args, meter: Meter) -> Callable:
     """A context manager that answers requests with the chosen model, through a journal.
 
     Keys are checked here. ``door(journal, requests, total, label, parse)`` gives the records
     in the requests' order; ``parse`` raises ValueError for a reply that cannot be read.
     """
     if args.provider == "local":
-        from malmat.generate import Sampling
+        from malmat.lm.generate import Sampling
 
         # A local model is held to the published temperature too; greedy at 0.
         sampling = Sampling(
@@ -219,32 +225,32 @@ def open_door(args, meter: llm.Meter) -> Callable:
         )
 
         def ask_locally(journal, requests, total, label, parse):
-            records = llm.complete_locally(
+            records = complete_locally(
                 args.model, list(requests), journal, sampling,
                 batch_size=args.batch_size, label=label,
             )  # fmt: skip
             return contextlib.nullcontext(iter(records.values()))
 
         return ask_locally
-    model = llm.open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
+    model = open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
 
     def ask(journal, requests, total, label, parse):
         options = {"accept": lambda _, text: parse(text), "meter": meter, "label": label}
         if args.batch:
-            from malmat.batch import complete_in_batches
+            from malmat.answer.batches import complete_in_batches
 
             options |= {"poll_s": args.poll, "output_tokens": args.pairs_per_term * TOKENS_A_PAIR}
             return contextlib.nullcontext(
                 complete_in_batches(model, list(requests), journal, **options)
             )
         options |= {"concurrency": args.concurrency, "total": total}
-        return llm.Stream(model, requests, journal, **options)
+        return api.Stream(model, requests, journal, **options)
 
     return ask
 
 
 @contextlib.contextmanager
-def said_at_the_end(meter: llm.Meter):
+def said_at_the_end(meter: Meter):
     """Print what was used, also where the run is stopped or interrupted."""
     try:
         yield

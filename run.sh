@@ -37,7 +37,7 @@ trap 'echo "stopped in stage: $title (run ./run.sh again to go on)" >&2' ERR
 . ./setup.sh
 
 stage "augment: new dialogue pairs for $AUGMENT_TERMS terms"
-if "$PYTHON" -c 'from malmat.llm import api_key; api_key("gemini")' 2>/dev/null; then
+if "$PYTHON" -c 'from malmat.answer.provider import api_key; api_key("gemini")' 2>/dev/null; then
   writer=(--provider gemini)
 else # small answers from a small model
   writer=(--provider local --model embedded --max_tokens 320 --rounds 1 --batch_size 4)

@@ -14,12 +14,12 @@ from __future__ import annotations
 import statistics
 import time
 
-from malmat.chat import encode_prompt, terminators
 from malmat.cli import ROOT, parser, positive, run
-from malmat.generate import Sampling, answer_all
-from malmat.models import load_model, load_tokenizer
+from malmat.formats import read_questions
+from malmat.lm.chat import encode_prompt, terminators
+from malmat.lm.generate import Sampling, answer_all
+from malmat.lm.load import load_model, load_tokenizer
 from malmat.prompts import chat_messages, load_prompts
-from malmat.records import read_questions
 
 
 def main() -> None:

@@ -16,13 +16,16 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from malmat import llm
+from malmat.answer.prices import price
+from malmat.answer.request import Request
 from malmat.cli import ROOT, parser, positive, run
+from malmat.errors import InputError
+from malmat.evaluate.judges import build_requests, judge_by_api
+from malmat.evaluate.results import read_answers
+from malmat.formats import read_terms
 from malmat.journal import Journal
-from malmat.judges import build_requests, judge_by_api
-from malmat.korean import normalize
 from malmat.prompts import load_prompts
-from malmat.records import InputError, read_answers, read_terms
+from malmat.text.korean import normalize
 
 
 def main() -> None:
@@ -67,9 +70,9 @@ def main() -> None:
         compare(ways, terms, args.journal)
 
 
-def count(name: str, requests: list[llm.Request]) -> float:
+def count(name: str, requests: list[Request]) -> float:
     """Mean tokens a call; printed with the largest."""
-    from malmat.models import load_tokenizer
+    from malmat.lm.load import load_tokenizer
 
     tokenizer = load_tokenizer(name)
     texts = [request.messages[0]["content"] for request in requests]
@@ -88,7 +91,7 @@ def compare(ways: dict, terms: list[dict], journal_file: str) -> None:
             side: sum(v["judge_tokens"][side] for v in verdicts[name].values())
             for side in ("input", "output")
         }
-        cost = llm.price(settings.scorer_name, bought)
+        cost = price(settings.scorer_name, bought)
         dollars = "" if cost is None else f", ${cost:.4f}"
         print(f"{name}: {bought['input']:,} input, {bought['output']:,} output tokens{dollars}")
     first, second = verdicts.values()

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from malmat.cli import parser, positive, run  # noqa: E402
-from malmat.records import InputError  # noqa: E402
+from malmat.errors import InputError  # noqa: E402
 
 
 def arguments():
@@ -47,8 +47,8 @@ def main() -> None:
     import torch
     from transformers import set_seed
 
-    from malmat.examples import Rows
-    from malmat.models import load_model, load_tokenizer
+    from malmat.lm.load import load_model, load_tokenizer
+    from malmat.train.examples import Rows
 
     set_seed(args.seed)
     tokenizer = load_tokenizer(args.model_name)
@@ -101,7 +101,7 @@ def adapted(model, args):
         return model
     from peft import LoraConfig, get_peft_model
 
-    from malmat.lora import MODULES
+    from malmat.train.lora import MODULES
 
     config = LoraConfig(task_type="CAUSAL_LM", r=32, lora_alpha=32, target_modules=MODULES)
     return get_peft_model(model, config)
@@ -143,7 +143,7 @@ def open_trainer(model):
     import torch
     from transformers import TrainingArguments
 
-    from malmat.trainers import AnswerTrainer
+    from malmat.train.trainers import AnswerTrainer
 
     return AnswerTrainer(
         model=model,

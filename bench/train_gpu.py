@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
 from malmat.cli import parser, positive, run, show_table  # noqa: E402
-from malmat.records import InputError, read_pairs  # noqa: E402
+from malmat.errors import InputError  # noqa: E402
+from malmat.formats import read_pairs  # noqa: E402
 
 SHAPES = {  # hidden, feed-forward, layers, heads, key-value heads (Qwen2.5-1.5B, Qwen3-8B)
     "tiny": (64, 128, 2, 4, 2),
@@ -102,8 +103,8 @@ def compare(args) -> None:
 
 def labelled_share(rows: list[dict]) -> float:
     """The share of tokens that carry loss."""
-    from malmat.chat import encode_example
-    from malmat.models import load_tokenizer
+    from malmat.lm.chat import encode_example
+    from malmat.lm.load import load_tokenizer
     from malmat.prompts import chat_messages, load_prompts
 
     tokenizer, prompts, tokens, labelled = load_tokenizer("embedded"), load_prompts(), 0, 0
@@ -120,7 +121,7 @@ def make_model(size: str, folder: Path, labelled: float) -> tuple[Path, float]:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from malmat.models import load_tokenizer
+    from malmat.lm.load import load_tokenizer
 
     tokenizer = load_tokenizer("embedded")
     hidden, inner, layers, heads, shared = SHAPES[size]
@@ -180,9 +181,9 @@ def train_with_trl(args) -> None:
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from malmat.chat import encode_example
-    from malmat.lora import MODULES
-    from malmat.models import load_model, load_tokenizer
+    from malmat.lm.chat import encode_example
+    from malmat.lm.load import load_model, load_tokenizer
+    from malmat.train.lora import MODULES
 
     rows = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
     talks = [

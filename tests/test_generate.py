@@ -10,11 +10,12 @@ import sys
 
 import pytest
 
-from malmat import chat, generate
-from malmat.choice import choice_probabilities, choice_tokens
-from malmat.generate import Sampling, answer_all, by_length
+from malmat.answer.local import complete_locally
+from malmat.answer.request import Request
 from malmat.journal import Journal
-from malmat.llm import Request, complete_locally
+from malmat.lm import chat, generate
+from malmat.lm.choice import choice_probabilities, choice_tokens
+from malmat.lm.generate import Sampling, answer_all, by_length
 from tests.conftest import PAIRS, ROOT, make_model, make_tokenizer
 
 SAMPLING = Sampling(max_new_tokens=12, seed=7)
@@ -285,7 +286,7 @@ def test_rows_that_end_early_leave_and_change_no_other(tokenizer, kind):
 
 LITTLE_MEMORY = """
 import json, resource, sys, torch
-from malmat.generate import Sampling, answer_all
+from malmat.lm.generate import Sampling, answer_all
 from tests.conftest import make_model, make_tokenizer
 
 torch.set_num_threads(1)

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from malmat.files import digest, row_id, write_json, write_jsonl
 from malmat.journal import key_of
-from malmat.records import digest, row_id, write_json, write_jsonl
 from tests.conftest import ROOT
 
 TERMS = "title,content\n갓생,부지런한 생활을 뜻한다.\n텅장,텅 빈 통장을 뜻한다.\n"

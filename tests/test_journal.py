@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from malmat import journal as module
+from malmat import journal
+from malmat.errors import InputError
 from malmat.journal import Journal, journal_path, key_of
-from malmat.records import InputError
 
-ENV = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[1])}
+ENV = {**os.environ, "PYTHONPATH": str(Path(journal.__file__).parents[1])}
 
 
 def row(key: str, text: str = "갓생 😂") -> dict:

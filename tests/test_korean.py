@@ -4,14 +4,8 @@ import itertools
 
 import pytest
 
-from malmat.korean import (
-    EMOJI,
-    TermMatcher,
-    hangul_share,
-    has_final,
-    normalize,
-    with_particle,
-)
+from malmat.text.korean import EMOJI, hangul_share, has_final, normalize, with_particle
+from malmat.text.terms import TermMatcher
 
 CONJOINING = "\u110b\u110b \u1105\u110b"
 """ᄋᄋ ᄅᄋ as NFKC and some tokenizers leave them."""

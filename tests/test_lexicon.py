@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from malmat.lexicon import SlangLexicon
+from malmat.text.lexicon import SlangLexicon
 
 TERMS = {
     "갓생": "부지런하고 알차게 사는 생활을 뜻한다.",

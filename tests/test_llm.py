@@ -15,10 +15,17 @@ from pathlib import Path
 import certifi
 import pytest
 
-from malmat import llm, providers
-from malmat.cli import StopRunning
+from malmat.answer import api
+from malmat.answer import provider as providers
+from malmat.answer.gemini import Gemini
+from malmat.answer.gemini_legacy import GeminiLegacy
+from malmat.answer.open import provider_of
+from malmat.answer.openai import OpenAI
+from malmat.answer.prices import price
+from malmat.answer.provider import Model, api_key
+from malmat.answer.request import ASK_AGAIN, Failed, Request
+from malmat.errors import InputError, StopRunning
 from malmat.journal import Journal
-from malmat.records import InputError
 from tests.fake_llm import FakeLLM, schema_of
 
 GOOGLE = ("gemini", "legacy")  # google-genai and google-generativeai, which speak to one server
@@ -45,7 +52,7 @@ def one_certificate(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _keys_and_short_waits(monkeypatch, one_certificate):
     monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))
-    monkeypatch.setattr(llm, "RETRY_SCALE", 0.001)
+    monkeypatch.setattr(api, "RETRY_SCALE", 0.001)
     monkeypatch.setenv("GEMINI_API_KEY", KEYS["gemini"])
     monkeypatch.setenv("GOOGLE_API_KEY", "another-key-that-must-not-be-taken")
     monkeypatch.setenv("OPENAI_API_KEY", KEYS["openai"] + "\n")  # as pasted from a file
@@ -57,16 +64,16 @@ def provider(request):
 
 
 @functools.cache  # making a client costs more than asking it
-def connect(provider: str, fake: FakeLLM) -> llm.Model:
+def connect(provider: str, fake: FakeLLM) -> Model:
     if provider in GOOGLE:
-        kind = llm.Gemini if provider == "gemini" else llm.GeminiLegacy
+        kind = Gemini if provider == "gemini" else GeminiLegacy
         return kind(MODELS[provider], fake.url)
-    return llm.OpenAI(MODELS[provider], fake.url + "/v1")
+    return OpenAI(MODELS[provider], fake.url + "/v1")
 
 
-def ask_for(count: int, text: str = "질문", **options) -> list[llm.Request]:
+def ask_for(count: int, text: str = "질문", **options) -> list[Request]:
     return [
-        llm.Request(f"r{n}", [{"role": "user", "content": f"{text} {n}."}], **options)
+        Request(f"r{n}", [{"role": "user", "content": f"{text} {n}."}], **options)
         for n in range(count)
     ]
 
@@ -75,7 +82,7 @@ def run(fake: FakeLLM, provider: str, path: Path, requests=None, **options) -> d
     """The requests (one by default) through a journal at ``path``."""
     with Journal(path) as journal:
         options = {"concurrency": 1, **options}
-        return llm.complete(connect(provider, fake), requests or ask_for(1), journal, **options)
+        return api.complete(connect(provider, fake), requests or ask_for(1), journal, **options)
 
 
 def journaled(path: Path) -> list[dict]:
@@ -92,7 +99,7 @@ def test_an_answer_with_all_that_belongs_to_it(tmp_path, provider):
         {"role": "assistant", "content": "쉬어."},
         {"role": "user", "content": "나도."},
     ]
-    request = llm.Request(
+    request = Request(
         "a", messages, sampling={"temperature": 0.5, "max_tokens": 99}, schema=SCHEMA, sample=2
     )
     with FakeLLM() as fake:
@@ -149,7 +156,7 @@ def test_the_wait_the_server_asks_for_is_kept(tmp_path, provider, fault):
 
 @pytest.mark.parametrize("fault", ["429_after", "429_body"])
 def test_a_wait_beyond_all_patience_is_not_begun(tmp_path, provider, fault, monkeypatch):
-    monkeypatch.setattr(llm, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(api, "PATIENCE_S", 0.5)
     with FakeLLM(script=[fault, "ok"], retry_after=0.7) as fake:
         record = run(fake, provider, tmp_path / "j")["r0#0"]
     assert (record["status"], record["attempts"], fake.calls) == ("api_error", 1, 1)
@@ -161,14 +168,14 @@ def test_a_fault_that_stays_is_an_api_error_and_asked_again_by_the_next_run(
     tmp_path, provider, fault
 ):
     path = tmp_path / "j"
-    with FakeLLM(script=[fault] * llm.ATTEMPTS) as fake:
+    with FakeLLM(script=[fault] * api.ATTEMPTS) as fake:
         record = run(fake, provider, path)["r0#0"]
         assert (record["status"], record["text"]) == ("api_error", "")
-        assert record["attempts"] == fake.calls == llm.ATTEMPTS
+        assert record["attempts"] == fake.calls == api.ATTEMPTS
         assert record["error"].startswith("503: " if fault == "503" else "connection: ")
         assert run(fake, provider, path)["r0#0"]["status"] == "ok"
         assert run(fake, provider, path)["r0#0"]["status"] == "ok"
-        assert fake.calls == llm.ATTEMPTS + 1
+        assert fake.calls == api.ATTEMPTS + 1
 
 
 @pytest.mark.parametrize("fault", ["bad_json", "html", "empty_object", "error_200"])
@@ -251,7 +258,7 @@ def test_a_spent_quota_stops_with_progress_kept(tmp_path, provider):
 
 @pytest.mark.parametrize("fault", ["401", "403", "400", "404", "429", "quota", "503", "reset"])
 def test_the_key_is_in_no_message_and_no_journal(tmp_path, provider, fault, monkeypatch):
-    monkeypatch.setattr(llm, "ATTEMPTS", 2)
+    monkeypatch.setattr(api, "ATTEMPTS", 2)
     path, said = tmp_path / "j", ""
     with FakeLLM(faults={fault: 1}) as fake:
         try:
@@ -267,7 +274,7 @@ def test_the_key_is_in_no_message_and_no_journal(tmp_path, provider, fault, monk
 def test_a_key_that_is_none_is_named_not_shown(provider, key, monkeypatch):
     monkeypatch.setenv(VARIABLES[provider], key)
     with pytest.raises(InputError) as caught:
-        llm.api_key("gemini" if provider in GOOGLE else provider)
+        api_key("gemini" if provider in GOOGLE else provider)
     assert VARIABLES[provider] in str(caught.value)
     assert key not in str(caught.value)
 
@@ -280,7 +287,7 @@ def test_a_server_of_ones_own_needs_no_key(tmp_path, monkeypatch):
         model = connect("openai", fake)
         assert model.scrub("none of these") == "none of these"
     with pytest.raises(InputError, match="OPENAI_API_KEY"):
-        llm.OpenAI("gpt-4o-mini")
+        OpenAI("gpt-4o-mini")
 
 
 # ---------------------------------------------------------------- replies that are odd
@@ -297,7 +304,7 @@ def test_openai_itself_is_sent_what_its_models_take(tmp_path, monkeypatch, capsy
     sampling = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 99}
     with FakeLLM() as fake, Journal(tmp_path / "j") as journal:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{fake.url}/v1")  # where the SDK finds OpenAI
-        llm.complete(llm.OpenAI(model), ask_for(3, sampling=sampling), journal)
+        api.complete(OpenAI(model), ask_for(3, sampling=sampling), journal)
         kept = {} if fixed else {"temperature": 0.7, "top_p": 0.9}
         for body in fake.requests:
             del body["model"], body["messages"]
@@ -305,19 +312,19 @@ def test_openai_itself_is_sent_what_its_models_take(tmp_path, monkeypatch, capsy
         said = capsys.readouterr().out.count(f"{model} takes neither temperature nor top_p")
         assert said == fixed
         # A server of one's own gets the older name, which all of them know, and all settings.
-        own = llm.OpenAI(model, f"{fake.url}/v1")
-        llm.complete(own, ask_for(1, sampling=sampling), journal)
+        own = OpenAI(model, f"{fake.url}/v1")
+        api.complete(own, ask_for(1, sampling=sampling), journal)
         assert {name: fake.requests[-1][name] for name in sampling} == sampling
 
 
 def test_servers_may_join_a_half_done_run(tmp_path):
     with FakeLLM() as first, FakeLLM() as second, Journal(tmp_path / "j") as journal:
         one, two = f"{first.url}/v1", f"{second.url}/v1"
-        llm.complete(llm.OpenAI("m", one), ask_for(4), journal)
-        records = llm.complete(llm.OpenAI("m", f"{one}, {two}"), ask_for(8), journal)
+        api.complete(OpenAI("m", one), ask_for(4), journal)
+        records = api.complete(OpenAI("m", f"{one}, {two}"), ask_for(8), journal)
         assert len(records) == first.calls + second.calls == 8
         assert second.calls
-        llm.complete(llm.OpenAI("m", two), ask_for(4), journal)  # another model of that name
+        api.complete(OpenAI("m", two), ask_for(4), journal)  # another model of that name
         assert first.calls + second.calls == 12
 
 
@@ -340,7 +347,7 @@ def test_text_that_is_no_text_is_unreadable(tmp_path, provider):
 
 
 def test_a_reply_that_does_not_parse_is_asked_for_again_twice(tmp_path, provider):
-    def accept(request: llm.Request, text: str) -> None:
+    def accept(request: Request, text: str) -> None:
         if "좋아" not in text:
             raise ValueError(f"no verdict in {text!r}")
 
@@ -389,7 +396,7 @@ def test_a_storm_of_faults_ends_with_every_answer_in_its_place(tmp_path, provide
     path = tmp_path / "j"
     with FakeLLM(faults=storm, seed=3) as fake:
         records = run(fake, provider, path, ask_for(60), concurrency=4)
-        while any(record["status"] in llm.ASK_AGAIN for record in records.values()):
+        while any(record["status"] in ASK_AGAIN for record in records.values()):
             records = run(fake, provider, path, ask_for(60), concurrency=4)
     assert len(records) == 60
     for name, record in records.items():
@@ -426,13 +433,13 @@ def test_only_what_is_missing_or_changed_is_asked(tmp_path, provider):
         other = copy.copy(connect(provider, fake))
         other.name += "-other"
         with Journal(path) as journal:
-            llm.complete(other, ask_for(1), journal)
+            api.complete(other, ask_for(1), journal)
         assert fake.calls == 11
 
 
 def test_equal_requests_are_bought_once_and_samples_are_not_equal(tmp_path, provider):
     messages = [{"role": "user", "content": "같은 질문"}]
-    requests = [llm.Request(f"r{n}", messages, sample=n // 3) for n in range(6)]
+    requests = [Request(f"r{n}", messages, sample=n // 3) for n in range(6)]
     with FakeLLM(latency=0.05) as fake:
         records = run(fake, provider, tmp_path / "j", requests, concurrency=6)
         assert fake.calls == 2
@@ -455,7 +462,7 @@ def test_a_web_page_for_every_request_ends_the_run(tmp_path, provider):
 
 
 def test_replies_that_do_not_parse_do_not_end_the_run(tmp_path):
-    def accept(request: llm.Request, text: str) -> None:
+    def accept(request: Request, text: str) -> None:
         raise ValueError("never right")
 
     with FakeLLM() as fake:
@@ -482,7 +489,7 @@ def test_max_cost_ends_the_run_when_it_is_reached(tmp_path, provider):
     path = tmp_path / "j"
     with FakeLLM() as fake:
         record = run(fake, provider, tmp_path / "one")["r0#0"]
-        each = llm.price(MODELS[provider], record["usage"])
+        each = price(MODELS[provider], record["usage"])
         with pytest.raises(StopRunning, match="max_cost"):
             run(fake, provider, path, ask_for(20), max_cost=each * 4.5)
         assert fake.calls == 1 + 5
@@ -492,9 +499,9 @@ def test_max_cost_ends_the_run_when_it_is_reached(tmp_path, provider):
 
 def test_max_cost_without_a_price_is_refused(tmp_path):
     with FakeLLM() as fake, Journal(tmp_path / "j") as journal:
-        model = llm.OpenAI("my-own-model", fake.url + "/v1")
+        model = OpenAI("my-own-model", fake.url + "/v1")
         with pytest.raises(InputError, match="max_cost"):
-            llm.complete(model, ask_for(1), journal, max_cost=1)
+            api.complete(model, ask_for(1), journal, max_cost=1)
         assert fake.calls == 0
 
 
@@ -503,16 +510,16 @@ def test_prices_by_the_longest_name(tmp_path):
     rates = {"a": {"input": 1, "output": 2}, "a-mini": {"input": 3, "output": 4}}
     table.write_text(json.dumps({"models": rates}))
     usage = {"input": 1_000_000, "output": 500_000}
-    assert llm.price("a", usage, table) == 2
-    assert llm.price("a-2025-04-14", usage, table) == 2
-    assert llm.price("a-mini-2025", usage, table) == 5
-    assert llm.price("ab", usage, table) is None
+    assert price("a", usage, table) == 2
+    assert price("a-2025-04-14", usage, table) == 2
+    assert price("a-mini-2025", usage, table) == 5
+    assert price("ab", usage, table) is None
 
 
 def test_gemini_names_go_to_google_unless_a_server_is_named():
-    assert llm.provider_of("gemini-2.5-pro") == "gemini"
-    assert llm.provider_of("gemini-2.5-pro", "http://127.0.0.1:1/v1") == "openai"
-    assert llm.provider_of("gpt-4o") == "openai"
+    assert provider_of("gemini-2.5-pro") == "gemini"
+    assert provider_of("gemini-2.5-pro", "http://127.0.0.1:1/v1") == "openai"
+    assert provider_of("gpt-4o") == "openai"
 
 
 # --------------------------------------------------------------- killed and interrupted
@@ -523,18 +530,18 @@ from malmat import cli, llm
 from malmat.journal import Journal
 url, path, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 requests = [
-    llm.Request(f"r{n}", [{"role": "user", "content": f"질문 {n}."}]) for n in range(count)
+    Request(f"r{n}", [{"role": "user", "content": f"질문 {n}."}]) for n in range(count)
 ]
 def main():
     with Journal(path) as journal:
-        records = llm.complete(llm.OpenAI("m", url), requests, journal, concurrency=4)
+        records = api.complete(OpenAI("m", url), requests, journal, concurrency=4)
     return int(any(record["status"] != "ok" for record in records.values()))
 cli.run(main)
 """
 
 
 def start(fake: FakeLLM, path: Path, count: int) -> subprocess.Popen:
-    source = Path(llm.__file__).parents[1]
+    source = Path(api.__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, f"{fake.url}/v1", str(path), str(count)],
         env={**os.environ, "PYTHONPATH": str(source), "MALMAT_RETRY_SCALE": "0.01"},
@@ -615,7 +622,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_journal_whole(tmp_path):
     with FakeLLM() as fake:
         child = subprocess.run(
             [sys.executable, "-c", limit + CHILD, f"{fake.url}/v1", str(path), "40"],
-            env={**os.environ, "PYTHONPATH": str(Path(llm.__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(Path(api.__file__).parents[2])},
             capture_output=True,
             text=True,
             timeout=60,
@@ -644,8 +651,8 @@ def test_the_fake_server_counts_and_leaves_politely(tmp_path):
         text=True,
     )
     url = child.stdout.readline().strip()
-    model = llm.OpenAI("m", url + "/v1")
-    with pytest.raises(llm.Failed):
+    model = OpenAI("m", url + "/v1")
+    with pytest.raises(Failed):
         model.send(ask_for(1)[0])
     child.send_signal(signal.SIGTERM)
     rest, _ = child.communicate(timeout=10)

@@ -5,9 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from malmat import chat, preflight
-from malmat.chat import IGNORE
-from malmat.records import InputError, write_json
+from malmat.errors import InputError
+from malmat.files import write_json
+from malmat.lm import chat
+from malmat.lm.chat import IGNORE
+from malmat.text.leaks import QUESTION_FILES, find_leaks, leak_gate
+from malmat.train import licence as licences
+from malmat.train.checks import check, plan, report, round_trip
+from malmat.train.memory import memory
 from tests.conftest import CHATML, PAIRS, make_model, make_tokenizer
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -123,7 +128,7 @@ def test_training_and_inference_see_one_prompt_with_one_bos(any_family):
         if "bos" in facts and facts["bos"] != facts.get("pad"):
             written = facts.get("add_bos") or "bos_token" in tokenizer.chat_template
             assert prompt.count(tokenizer.bos_token_id) == int(written)
-        preflight.round_trip(tokenizer, conversation)
+        round_trip(tokenizer, conversation)
 
 
 def test_a_whole_data_set_passes(any_family):
@@ -133,7 +138,7 @@ def test_a_whole_data_set_passes(any_family):
         for q, a in PAIRS
     ]
     examples = encode(tokenizer, conversations)
-    found = preflight.check(tokenizer, examples, conversations, skipped=2, batch_size=3)
+    found = check(tokenizer, examples, conversations, skipped=2, batch_size=3)
     lengths = sorted(len(example["input_ids"]) for example in examples)
     assert found["examples"] == len(PAIRS)
     assert found["skipped"] == 2
@@ -198,7 +203,7 @@ def test_a_solar_like_model_learns_to_stop():
     """Its template writes no end; a model tuned on ``</s>`` stops there, in a few steps of SGD."""
     import torch
 
-    from malmat.generate import Sampling, generate
+    from malmat.lm.generate import Sampling, generate
 
     tokenizer = family("solar-10.7b")
     model = make_model(tokenizer, vocab_size=len(tokenizer)).train()
@@ -237,7 +242,7 @@ def test_a_base_model_without_a_template_gets_its_familys(name, tokens, given):
     assert prompt.count(tokenizer.bos_token_id) == 1
     assert prompt[-1] != tokenizer.eos_token_id
     conversation = [SYSTEM, ASK, REPLY, AGAIN, REPLY]
-    preflight.check(tokenizer, encode(tokenizer, [conversation]), [conversation])
+    check(tokenizer, encode(tokenizer, [conversation]), [conversation])
 
 
 def test_no_format_fits_a_model_without_a_template():
@@ -286,7 +291,7 @@ def test_a_broken_template_is_refused_in_one_clear_line(name):
     template, expected = BROKEN[name]
     tokenizer = make_tokenizer(template, bos=True)
     with pytest.raises(ValueError, match=expected) as caught:
-        preflight.check(tokenizer, encode(tokenizer, [[ASK, REPLY]]))
+        check(tokenizer, encode(tokenizer, [[ASK, REPLY]]))
     assert "\n" not in str(caught.value)
 
 
@@ -329,17 +334,17 @@ def test_a_spoilt_example_is_refused(change, expected):
     tokenizer, example = spoil(change)
     good = chat.encode_example(tokenizer, [ASK, REPLY])
     with pytest.raises(ValueError, match=f"example 2.*{expected}"):
-        preflight.check(tokenizer, [good, example])
+        check(tokenizer, [good, example])
 
 
 def test_examples_of_other_messages_are_noticed(tokenizer):
     examples = encode(tokenizer, [[ASK, REPLY], [AGAIN, REPLY]])
     with pytest.raises(ValueError, match="example 2: the prompt trained on is not"):
-        preflight.check(tokenizer, examples, [[ASK, REPLY], [ASK, REPLY]])
+        check(tokenizer, examples, [[ASK, REPLY], [ASK, REPLY]])
     with pytest.raises(ValueError, match="1 conversations for 2"):
-        preflight.check(tokenizer, examples, [[ASK, REPLY]])
+        check(tokenizer, examples, [[ASK, REPLY]])
     with pytest.raises(ValueError, match="no example"):
-        preflight.check(tokenizer, [])
+        check(tokenizer, [])
 
 
 # ------------------------------------------------------------------------------ plan
@@ -366,7 +371,7 @@ def test_steps_are_those_the_trainer_takes(
         train_dataset=[row] * examples,
     )
     expected = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
-    found = preflight.plan(
+    found = plan(
         examples, batch_size=batch, gradient_accumulation_steps=accumulation, num_epochs=epochs
     )
     assert found == {"effective": batch * accumulation, "steps": expected[-1]}
@@ -374,8 +379,8 @@ def test_steps_are_those_the_trainer_takes(
 
 def test_max_steps_and_devices():
     settings = {"batch_size": 2, "gradient_accumulation_steps": 4, "num_epochs": 1}
-    assert preflight.plan(100, **settings, max_steps=7)["steps"] == 7
-    assert preflight.plan(100, **settings, world_size=2) == {"effective": 16, "steps": 7}
+    assert plan(100, **settings, max_steps=7)["steps"] == 7
+    assert plan(100, **settings, world_size=2) == {"effective": 16, "steps": 7}
 
 
 # ---------------------------------------------------------------------------- memory
@@ -384,10 +389,10 @@ def test_max_steps_and_devices():
 def test_parameters_are_counted_without_weights(model_folder, model):
     from peft import LoraConfig, get_peft_model
 
-    estimate = preflight.memory(str(model_folder), tokens=100, labelled=30, dtype="float32")
+    estimate = memory(str(model_folder), tokens=100, labelled=30, dtype="float32")
     assert estimate["parameters"] == estimate["trained"] == model.num_parameters()
     modules = ["q_proj", "down_proj"]
-    lora = preflight.memory(
+    lora = memory(
         model.config, tokens=100, labelled=30, lora_r=4, lora_modules=modules, dtype="float32"
     )
     adapted = get_peft_model(
@@ -401,9 +406,7 @@ def test_optimizer_states_are_as_large_as_said():
 
     tokenizer = make_tokenizer()
     model = make_model(tokenizer, hidden_size=256, intermediate_size=1024)
-    estimate = preflight.memory(
-        model.config, tokens=1, labelled=1, optim="adamw_torch", dtype="float32"
-    )
+    estimate = memory(model.config, tokens=1, labelled=1, optim="adamw_torch", dtype="float32")
     optimizer = torch.optim.AdamW(model.parameters())
     model(input_ids=torch.tensor([[1, 2]]), labels=torch.tensor([[1, 2]])).loss.backward()
     optimizer.step()
@@ -434,7 +437,7 @@ def test_activations_are_near_what_autograd_keeps():
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = model(input_ids=ids, logits_to_keep=1, use_cache=False)
     assert output.logits.requires_grad
-    estimate = preflight.memory(model.config, tokens=400, labelled=0, dtype="float32")
+    estimate = memory(model.config, tokens=400, labelled=0, dtype="float32")
     assert estimate["activations"] == pytest.approx(sum(kept.values()) / 2**30, rel=0.3, abs=1e-3)
 
 
@@ -445,7 +448,7 @@ def test_what_needs_less_memory_is_said_to_need_less():
 
     def held(part, **changes):
         options = {"tokens": 50_000, "labelled": 100, "dtype": "bfloat16", **changes}
-        return preflight.memory(config, **options)[part]
+        return memory(config, **options)[part]
 
     assert held("activations", gradient_checkpointing=True) < held("activations") / 5
     assert held("optimizer", optim="adamw_8bit") < held("optimizer", optim="paged_adamw_32bit") / 3
@@ -460,7 +463,7 @@ def test_what_needs_less_memory_is_said_to_need_less():
 
 def test_a_config_that_needs_code_of_its_own_is_not_estimated(tmp_path):
     write_json(tmp_path / "config.json", {"model_type": "no-such-model"})
-    assert preflight.memory(str(tmp_path), tokens=1, labelled=1) is None
+    assert memory(str(tmp_path), tokens=1, labelled=1) is None
 
 
 # ----------------------------------------------------------------------------- leaks
@@ -477,7 +480,7 @@ def test_leaks_of_each_kind():
         pair("시험 끝나고 뭐 할 거야?", "일단 집에 가서 푹 자려고"),
         pair("커피 마실래?", "좋아"),
     ]
-    leaks = preflight.find_leaks(
+    leaks = find_leaks(
         train,
         terms=[{"title": "점메추", "forms": ["점메추"]}],
         questions=["그 영화 결말 어땠는지 말해 줘!"],
@@ -493,19 +496,19 @@ def test_leaks_of_each_kind():
 def test_every_turn_of_a_conversation_is_looked_through():
     messages = [{**ASK, "content": "그 영화 결말 어땠는지 말해 줘"}, REPLY, AGAIN, REPLY]
     row = {**pair(AGAIN["content"], REPLY["content"]), "messages": messages}
-    (leak,) = preflight.find_leaks([row], questions=["그 영화 결말 어땠는지 말해 줘"])
+    (leak,) = find_leaks([row], questions=["그 영화 결말 어땠는지 말해 줘"])
     assert leak["kind"] == "evaluation question"
 
 
 def test_the_gate_stops_and_names_the_way_out():
     held = pair("오픈런 하자는데 갈까?", "줄 서다 하루 다 가겠다", "오픈런")
     clean = pair("커피 마실래?", "따뜻한 걸로 부탁해")
-    assert preflight.leak_gate([clean], held=[held]) == []
+    assert leak_gate([clean], held=[held]) == []
     with pytest.raises(InputError, match=r"train\.jsonl: .*오픈런.*--allow_leaks"):
-        preflight.leak_gate([clean, held], held=[held], path="train.jsonl")
-    kinds = [leak["kind"] for leak in preflight.leak_gate([held], held=[held], allow=True)]
+        leak_gate([clean, held], held=[held], path="train.jsonl")
+    kinds = [leak["kind"] for leak in leak_gate([held], held=[held], allow=True)]
     assert kinds == ["held-out term", "held-out row"]
-    asked = json.loads(preflight.QUESTION_FILES[0].read_text("utf-8"))[0]["question"]
+    asked = json.loads(QUESTION_FILES[0].read_text("utf-8"))[0]["question"]
     preference = {
         "id": "p",
         "messages": [{**ASK, "content": asked}],
@@ -513,7 +516,7 @@ def test_the_gate_stops_and_names_the_way_out():
         "rejected": "아니",
     }
     with pytest.raises(InputError, match="evaluation question"):
-        preflight.leak_gate([preference])
+        leak_gate([preference])
 
 
 # --------------------------------------------------------------------------- licence
@@ -541,7 +544,7 @@ def test_the_gate_stops_and_names_the_way_out():
     ],
 )
 def test_known_licences(name, licence, commercial):
-    found = preflight.licence(name)
+    found = licences.licence(name)
     assert (found["licence"], found["commercial"]) == (licence, commercial)
 
 
@@ -576,7 +579,7 @@ def test_known_licences(name, licence, commercial):
 def test_the_licence_of_a_folder(tmp_path, files, licence, commercial):
     for name, text in files.items():
         (tmp_path / name).write_text(text, "utf-8")
-    found = preflight.licence(str(tmp_path))
+    found = licences.licence(str(tmp_path))
     assert (found["licence"], found["commercial"]) == (licence, commercial)
 
 
@@ -585,11 +588,11 @@ def test_the_licence_of_a_folder(tmp_path, files, licence, commercial):
 
 def test_the_report_says_it_all(model_folder, tokenizer):
     examples = encode(tokenizer, [[ASK, REPLY]])
-    facts = preflight.check(tokenizer, examples, skipped=3)
-    steps = preflight.plan(1, batch_size=1, gradient_accumulation_steps=64, num_epochs=3)
-    estimate = preflight.memory(str(model_folder), tokens=50, labelled=9)
-    terms = preflight.licence("LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct")
-    lines = preflight.report(facts, steps, estimate, terms)
+    facts = check(tokenizer, examples, skipped=3)
+    steps = plan(1, batch_size=1, gradient_accumulation_steps=64, num_epochs=3)
+    estimate = memory(str(model_folder), tokens=50, labelled=9)
+    terms = licence("LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct")
+    lines = report(facts, steps, estimate, terms)
     text = "\n".join(lines)
     assert len(lines) == 5
     assert "3 too long" in text
@@ -597,7 +600,7 @@ def test_the_report_says_it_all(model_folder, tokenizer):
     assert "3 steps of 64" in text
     assert "NOT for commercial use" in text
     assert "hardly fit" not in text
-    wide = preflight.report(facts, steps, {**estimate, "fits": False})
+    wide = report(facts, steps, {**estimate, "fits": False})
     assert any("hardly fit" in line for line in wide)
-    unknown = preflight.report(facts, terms=preflight.licence("a/b"))[-1]
+    unknown = report(facts, terms=licence("a/b"))[-1]
     assert "unknown" in unknown

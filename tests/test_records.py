@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from malmat import records
-from malmat.records import InputError
+from malmat import files, formats
+from malmat.errors import InputError
+from malmat.evaluate import results
 
 PAIR = '{"title": "갓생", "question": "뭐해?", "answer": "갓생 사는 중"}'
 USER = '{"role": "user", "content": "q"}'
@@ -229,6 +230,14 @@ BAD = {
     "no Parquet": ("a.parquet", "title", "pairs", ["Parquet"]),
 }
 
+READERS = {
+    "terms": formats.read_terms,
+    "pairs": formats.read_pairs,
+    "preferences": formats.read_preferences,
+    "questions": formats.read_questions,
+    "answers": results.read_answers,
+}
+
 
 @pytest.mark.parametrize("name", BAD)
 def test_malformed_input_is_one_line_that_names_the_place(tmp_path, name):
@@ -236,7 +245,7 @@ def test_malformed_input_is_one_line_that_names_the_place(tmp_path, name):
     path = tmp_path / file_name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as caught:
-        getattr(records, f"read_{reader}")(path)
+        READERS[reader](path)
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message
@@ -247,7 +256,7 @@ def test_malformed_input_is_one_line_that_names_the_place(tmp_path, name):
 
 @pytest.mark.parametrize("reader", ["terms", "pairs", "preferences", "questions", "answers"])
 def test_no_such_file_and_a_folder(tmp_path, reader):
-    read = getattr(records, f"read_{reader}")
+    read = READERS[reader]
     with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "none.json")
     (tmp_path / "folder.json").mkdir()
@@ -257,7 +266,7 @@ def test_no_such_file_and_a_folder(tmp_path, reader):
 
 def test_a_missing_parquet_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        records.read_rows(tmp_path / "none.parquet")
+        files.read_rows(tmp_path / "none.parquet")
 
 
 # ------------------------------------------------------------------------- good input
@@ -275,23 +284,23 @@ def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path, name):
         "a.jsonl": '{"title": "밈", "content": "유행"}\r\n',
         "a.csv": "title,content\r\n밈,유행\r\n",
     }[name]
-    (term,) = records.read_terms(write(tmp_path / name, text, "utf-8-sig"))
+    (term,) = formats.read_terms(write(tmp_path / name, text, "utf-8-sig"))
     assert (term["title"], term["content"]) == ("밈", "유행")
 
 
 def test_escaped_emoji_is_whole(tmp_path):
     path = write(tmp_path / "a.json", '{"questions": ["\\ud83d\\ude02 뭐해?"]}')
-    assert records.read_questions(path)[0]["question"] == "😂 뭐해?"
+    assert formats.read_questions(path)[0]["question"] == "😂 뭐해?"
 
 
 def test_line_numbers_of_rows(tmp_path):
     path = write(tmp_path / "a.json", '\n[\n\n  {"a":\n 1}\n,\n{"a": 2}, {"a": 3}]\n')
-    assert records.read_rows(path) == [(4, {"a": 1}), (7, {"a": 2}), (7, {"a": 3})]
+    assert files.read_rows(path) == [(4, {"a": 1}), (7, {"a": 2}), (7, {"a": 3})]
     path = write(tmp_path / "a.csv", 'a,b\n1,"x\ny"\n\n2,z\n')
-    assert records.read_rows(path) == [(2, {"a": "1", "b": "x\ny"}), (5, {"a": "2", "b": "z"})]
+    assert files.read_rows(path) == [(2, {"a": "1", "b": "x\ny"}), (5, {"a": "2", "b": "z"})]
     # U+2028 and U+0085 end a line for str.splitlines, not in JSONL.
     path = write(tmp_path / "a.jsonl", '{"a": "x\u2028y\u0085"}\n{"a": 2}')
-    assert records.read_rows(path) == [(1, {"a": "x\u2028y\u0085"}), (2, {"a": 2})]
+    assert files.read_rows(path) == [(1, {"a": "x\u2028y\u0085"}), (2, {"a": 2})]
 
 
 FLAT = {"title": "갓생", "question": "주말에 뭐해?", "answer": "갓생, 살지"}
@@ -300,11 +309,11 @@ FLAT = {"title": "갓생", "question": "주말에 뭐해?", "answer": "갓생, �
 def flat_file(folder: Path, kind: str) -> Path:
     path = folder / f"flat.{kind}"
     if kind == "json":
-        records.write_json(path, [FLAT])
+        files.write_json(path, [FLAT])
     elif kind == "jsonl":
-        records.write_jsonl(path, [FLAT])
+        files.write_jsonl(path, [FLAT])
     elif kind == "csv":
-        records.write_csv(path, list(FLAT), [FLAT])
+        files.write_csv(path, list(FLAT), [FLAT])
     else:
         import pyarrow
         import pyarrow.parquet
@@ -315,22 +324,22 @@ def flat_file(folder: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet"])
 def test_flat_pairs_are_the_same_from_every_format(tmp_path, kind):
-    (pair,) = records.read_pairs(flat_file(tmp_path, kind))
-    assert pair == {"id": records.row_id("pair", *FLAT.values()), **FLAT}
+    (pair,) = formats.read_pairs(flat_file(tmp_path, kind))
+    assert pair == {"id": files.row_id("pair", *FLAT.values()), **FLAT}
 
 
 def test_nested_pairs(tmp_path):
     turn = {"context": "친구 사이", "q": " 주말에 뭐해? ", "a": "갓생, 살지", "model": "m"}
     rows = [{"title": "갓생", "description": "부지런한 삶", "conversations": [turn, turn]}]
-    records.write_json(tmp_path / "merged.json", rows)
-    (pair,) = records.read_pairs(tmp_path / "merged.json")  # the repeat stands once
+    files.write_json(tmp_path / "merged.json", rows)
+    (pair,) = formats.read_pairs(tmp_path / "merged.json")  # the repeat stands once
     assert pair == {
-        "id": records.row_id("pair", *FLAT.values()),
+        "id": files.row_id("pair", *FLAT.values()),
         **FLAT,
         "context": "친구 사이",
         "model": "m",
     }
-    (term,) = records.read_terms(tmp_path / "merged.json")
+    (term,) = formats.read_terms(tmp_path / "merged.json")
     assert (term["title"], term["content"]) == ("갓생", "부지런한 삶")
 
 
@@ -341,8 +350,8 @@ def test_message_and_completion_rows(tmp_path):
         {"role": "assistant", "content": "a"},
     ]
     rows = [{"messages": messages}, {"prompt": "p", "completion": "c"}]
-    records.write_jsonl(tmp_path / "a.jsonl", rows)
-    first, second = records.read_pairs(tmp_path / "a.jsonl")
+    files.write_jsonl(tmp_path / "a.jsonl", rows)
+    first, second = formats.read_pairs(tmp_path / "a.jsonl")
     assert first["messages"] == messages
     assert (first["question"], first["answer"], first["title"]) == ("q", "a", "")
     assert (second["question"], second["answer"]) == ("p", "c")
@@ -363,7 +372,7 @@ def table(folder: Path, kind: str, rows: list[dict]) -> Path:
 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     else:
-        {"json": records.write_json, "jsonl": records.write_jsonl}[kind](path, rows)
+        {"json": files.write_json, "jsonl": files.write_jsonl}[kind](path, rows)
     return path
 
 
@@ -371,10 +380,10 @@ def table(folder: Path, kind: str, rows: list[dict]) -> Path:
 def test_prompt_and_completion_as_lists_of_messages(tmp_path, kind):
     whole = talk("뭐 해?", "집콕", "심심하지 않아?", "전혀")
     rows = [{"prompt": whole[:3], "completion": whole[3:]}]
-    (pair,) = records.read_pairs(table(tmp_path, kind, rows))
+    (pair,) = formats.read_pairs(table(tmp_path, kind, rows))
     assert pair["messages"] == whole
     assert (pair["question"], pair["answer"]) == ("심심하지 않아?", "전혀")
-    (same,) = records.read_pairs(table(tmp_path, kind, [{"messages": whole}]))
+    (same,) = formats.read_pairs(table(tmp_path, kind, [{"messages": whole}]))
     assert same == pair
 
 
@@ -396,10 +405,10 @@ PREFERENCES = {
 @pytest.mark.parametrize("form", PREFERENCES)
 def test_every_form_of_a_preference_is_the_same_row(tmp_path, form, kind):
     row = {**PREFERENCES[form], "title": "집콕", "score_chosen": 9.5}
-    (found,) = records.read_preferences(table(tmp_path, kind, [row, row]))
+    (found,) = formats.read_preferences(table(tmp_path, kind, [row, row]))
     question = {"question": "뭐 해?"} if form == "text" else {}
     assert found == {
-        "id": records.row_id("preference", talk("뭐 해?"), "집콕 중", "모르겠습니다."),
+        "id": files.row_id("preference", talk("뭐 해?"), "집콕 중", "모르겠습니다."),
         "title": "집콕",
         "messages": talk("뭐 해?"),
         "chosen": "집콕 중",
@@ -415,10 +424,10 @@ def test_preferences_of_several_turns_and_from_csv(tmp_path):
         "chosen": [*shared, {"role": "assistant", "content": "좋아서"}],
         "rejected": [*shared, {"role": "assistant", "content": "네."}],
     }
-    (found,) = records.read_preferences(table(tmp_path, "jsonl", [row]))
+    (found,) = formats.read_preferences(table(tmp_path, "jsonl", [row]))
     assert (found["messages"], found["chosen"], found["rejected"]) == (shared, "좋아서", "네.")
     path = write(tmp_path / "a.csv", "prompt,chosen,rejected\n뭐 해?,집콕 중,모르겠습니다.\n")
-    (found,) = records.read_preferences(path)
+    (found,) = formats.read_preferences(path)
     assert (found["question"], found["rejected"]) == ("뭐 해?", "모르겠습니다.")
 
 
@@ -426,7 +435,8 @@ HUB = """
 import json, shutil, sys
 from pathlib import Path
 from datasets import load_dataset
-from malmat.records import InputError, read_pairs, read_preferences
+from malmat.errors import InputError
+from malmat.formats import read_pairs, read_preferences
 
 # A data set as the library keeps it after a download; a local file stands in for it.
 made = Path(load_dataset("json", data_files=sys.argv[1], split="train").cache_files[0]["filename"])
@@ -454,34 +464,34 @@ def test_a_hugging_face_data_set_by_its_name(tmp_path, kind):
         text=True,
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(records.__file__).parents[1]),
+            "PYTHONPATH": str(Path(files.__file__).parents[1]),
             "HF_HOME": str(tmp_path / "hub"),
             "HF_HUB_OFFLINE": "1",
         },
         cwd=tmp_path,
     )
     found, error = json.loads(child.stdout.splitlines()[-1])
-    assert found == getattr(records, f"read_{kind}")(path)
+    assert found == READERS[kind](path)
     assert error.startswith("malmat/none: no such file, and no such Hugging Face data set")
 
 
 def test_a_data_file_that_is_not_there_is_not_looked_for_on_the_hub():
     with pytest.raises(InputError, match=r"^data/none\.jsonl: no such file\. Check the path"):
-        records.read_pairs("data/none.jsonl")
+        formats.read_pairs("data/none.jsonl")
 
 
 def test_pairs_keep_the_order_of_their_first_appearance(tmp_path):
     rows = [{"question": name, "answer": "a"} for name in "가나가다"]
-    records.write_jsonl(tmp_path / "a.jsonl", rows)
-    assert [p["question"] for p in records.read_pairs(tmp_path / "a.jsonl")] == ["가", "나", "다"]
+    files.write_jsonl(tmp_path / "a.jsonl", rows)
+    assert [p["question"] for p in formats.read_pairs(tmp_path / "a.jsonl")] == ["가", "나", "다"]
 
 
 def test_questions_of_both_kinds(tmp_path):
-    records.write_json(tmp_path / "usage.json", {"questions": ["하나", "둘"]})
-    usage = records.read_questions(tmp_path / "usage.json")
+    files.write_json(tmp_path / "usage.json", {"questions": ["하나", "둘"]})
+    usage = formats.read_questions(tmp_path / "usage.json")
     assert [row["question"] for row in usage] == ["하나", "둘"]
-    records.write_json(tmp_path / "understand.json", [{"title": "밈", "question": "하나"}])
-    (row,) = records.read_questions(tmp_path / "understand.json")
+    files.write_json(tmp_path / "understand.json", [{"title": "밈", "question": "하나"}])
+    (row,) = formats.read_questions(tmp_path / "understand.json")
     assert row == {"id": usage[0]["id"], "title": "밈", "question": "하나"}
 
 
@@ -493,34 +503,34 @@ def test_old_answers_get_an_id_and_a_status(tmp_path):
         {"question": "4", "answer": "Error in generate: CUDA out of memory"},
         {"question": "5", "answer": "응\nuser\n뭐해?"},
     ]
-    records.write_json(tmp_path / "a.json", [*old, {**old[0], "id": "x", "status": "refused"}])
-    rows = records.read_answers(tmp_path / "a.json")
+    files.write_json(tmp_path / "a.json", [*old, {**old[0], "id": "x", "status": "refused"}])
+    rows = results.read_answers(tmp_path / "a.json")
     statuses = ["ok", "empty", "empty", "api_error", "leaked", "refused"]
     assert [row["status"] for row in rows] == statuses
-    assert rows[0]["id"] == records.row_id("question", "1")
+    assert rows[0]["id"] == files.row_id("question", "1")
     assert rows[5]["id"] == "x"
 
 
 def test_terms_forms_are_split(tmp_path):
     path = write(tmp_path / "a.csv", "title,content,forms\n킹받네,화난다,킹받; 킹 ?받 ;\n")
-    assert records.read_terms(path)[0]["forms"] == ["킹받", "킹 ?받"]
+    assert formats.read_terms(path)[0]["forms"] == ["킹받", "킹 ?받"]
 
 
 def test_ids_do_not_hang_on_key_order_or_machine():
-    assert records.digest({"b": 1, "a": "가"}) == records.digest({"a": "가", "b": 1})
-    assert records.row_id("pair", "갓생") != records.row_id("pair", "밈")
+    assert files.digest({"b": 1, "a": "가"}) == files.digest({"a": "가", "b": 1})
+    assert files.row_id("pair", "갓생") != files.row_id("pair", "밈")
     expected = hashlib.sha256('["가"]'.encode()).hexdigest()[:16]
-    assert records.row_id("가") == expected
+    assert files.row_id("가") == expected
 
 
 # ---------------------------------------------------------------------------- writing
 
 WRITE_TOO_MUCH = """
 import resource, sys
-from malmat import cli, records
+from malmat import cli, files
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 def main():
-    getattr(records, sys.argv[1])(sys.argv[2], [{"text": "가" * 100}] * 100)
+    getattr(files, sys.argv[1])(sys.argv[2], [{"text": "가" * 100}] * 100)
 cli.run(main)
 """
 
@@ -528,12 +538,12 @@ cli.run(main)
 @pytest.mark.parametrize("writer", ["write_json", "write_jsonl"])
 def test_a_full_disk_leaves_the_old_file(tmp_path, writer):
     path = tmp_path / "results.json"
-    records.write_json(path, ["old"])
+    files.write_json(path, ["old"])
     child = subprocess.run(
         [sys.executable, "-c", WRITE_TOO_MUCH, writer, str(path)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(records.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])},
     )
     assert child.returncode == 1
     assert child.stderr.startswith("stopped: ")
@@ -545,8 +555,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, writer):
 @pytest.mark.parametrize("value", [float("nan"), {"text": "\ud83d"}, object()])
 def test_a_value_that_no_file_can_hold_leaves_the_old_file(tmp_path, value):
     path = tmp_path / "results.json"
-    records.write_json(path, ["old"])
-    for write_one in (records.write_json, records.write_jsonl):
+    files.write_json(path, ["old"])
+    for write_one in (files.write_json, files.write_jsonl):
         with pytest.raises((ValueError, TypeError)):
             write_one(path, [{"value": value}])
     assert json.loads(path.read_text()) == ["old"]
@@ -555,8 +565,8 @@ def test_a_value_that_no_file_can_hold_leaves_the_old_file(tmp_path, value):
 
 def test_written_files_are_read_back(tmp_path):
     rows = [{"a": '쉼표, "따옴표"', "b": "줄\n바꿈"}]
-    records.write_csv(tmp_path / "deep" / "a.csv", ["a", "b"], rows)
-    assert records.read_rows(tmp_path / "deep" / "a.csv") == [(2, rows[0])]
-    records.write_jsonl(tmp_path / "a.jsonl", rows)
-    assert records.read_rows(tmp_path / "a.jsonl") == [(1, rows[0])]
+    files.write_csv(tmp_path / "deep" / "a.csv", ["a", "b"], rows)
+    assert files.read_rows(tmp_path / "deep" / "a.csv") == [(2, rows[0])]
+    files.write_jsonl(tmp_path / "a.jsonl", rows)
+    assert files.read_rows(tmp_path / "a.jsonl") == [(1, rows[0])]
     assert "줄" in (tmp_path / "a.jsonl").read_text(encoding="utf-8")

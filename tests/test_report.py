@@ -12,9 +12,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from malmat import report as library
-from malmat import stats
-from malmat.compare import read_folder
+from malmat.evaluate import report as library
+from malmat.evaluate import stats
+from malmat.evaluate.compare import read_folder
 
 TITLES = [f"말{number:02}" for number in range(12)]
 

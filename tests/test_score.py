@@ -12,8 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from malmat.journal import Journal
-from malmat.judges import (
+from malmat.evaluate.judges import (
     Candidates,
     OutOfRange,
     build_requests,
@@ -23,8 +22,9 @@ from malmat.judges import (
     read_used,
     unmarked,
 )
+from malmat.evaluate.trust import family_warning, length_correlation, self_agreement, trust_figures
+from malmat.journal import Journal
 from malmat.prompts import load_prompts
-from malmat.trust import family_warning, length_correlation, self_agreement, trust_figures
 from tests.conftest import ROOT
 from tests.fake_llm import FakeLLM
 

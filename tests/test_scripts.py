@@ -140,8 +140,8 @@ def test_a_key_that_is_not_set_is_named_before_anything_is_written(script, tmp_p
 
 
 def test_prompt_placeholders_are_checked(tmp_path):
+    from malmat.errors import InputError
     from malmat.prompts import PROMPT_FILE, load_prompts
-    from malmat.records import InputError
 
     text = PROMPT_FILE.read_text(encoding="utf-8")
     path = tmp_path / "prompt.py"

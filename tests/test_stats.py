@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from statsmodels.stats.proportion import proportion_confint
 
-from malmat import stats
+from malmat.evaluate import stats
 
 
 def test_two_rows_by_hand():

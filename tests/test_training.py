@@ -11,11 +11,11 @@ import time
 
 import pytest
 
-from malmat import chat
-from malmat.chat import IGNORE
-from malmat.checkpoints import is_whole, newest_checkpoint, seal
-from malmat.records import InputError
-from malmat.runs import batch_shape
+from malmat.errors import InputError
+from malmat.lm import chat
+from malmat.lm.chat import IGNORE
+from malmat.train.checkpoints import is_whole, newest_checkpoint, seal
+from malmat.train.record import batch_shape
 from tests.conftest import PAIRS, ROOT, make_model
 
 
@@ -49,7 +49,7 @@ def plain_loss(model, examples) -> float:
 def test_loss_equals_one_at_a_time_with_full_logits(tmp_path, tokenizer, examples, way):
     from transformers import TrainingArguments
 
-    from malmat.trainers import AnswerTrainer, can_pack
+    from malmat.train.trainers import AnswerTrainer, can_pack
 
     model = make_model(tokenizer)
     assert can_pack(model)
@@ -100,8 +100,8 @@ def command(folder, data, output, script, **options):
 
 def answers_by_heart(folder, **options) -> int:
     """How many of the pairs a tuned model answers word for word, and ends by itself."""
-    from malmat.generate import Sampling, generate
-    from malmat.models import load_model, load_tokenizer
+    from malmat.lm.generate import Sampling, generate
+    from malmat.lm.load import load_model, load_tokenizer
     from malmat.prompts import chat_messages, load_prompts
 
     tokenizer, model = load_tokenizer(str(folder)), load_model(str(folder), **options)
@@ -251,8 +251,8 @@ def test_an_adapted_head_that_shares_the_embeddings_merges_to_the_same_logits(tm
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from malmat.lora import write_merged
-    from malmat.models import load_model
+    from malmat.lm.load import load_model
+    from malmat.train.lora import write_merged
 
     base = make_model(tokenizer, tie_word_embeddings=True)
     base.save_pretrained(tmp_path / "base")
@@ -289,7 +289,7 @@ def test_dpo_loss_is_the_papers_formula(tmp_path, tokenizer, examples):
     from peft import LoraConfig, get_peft_model
     from transformers import TrainingArguments
 
-    from malmat.trainers import PreferenceTrainer
+    from malmat.train.trainers import PreferenceTrainer
 
     def score(net, example) -> float:
         labelled = sum(label != IGNORE for label in example["labels"])
@@ -337,7 +337,7 @@ def test_dpo_prefers_the_chosen_answers_on_top_of_a_merged_adapter(tmp_path, scr
     assert losses[0]["loss"] == pytest.approx(0.6931, abs=1e-3)  # ln 2: policy and reference agree
     assert losses[-1]["loss"] < 0.1
     assert losses[-1]["reward_accuracy"] == 1
-    from malmat.models import base_of
+    from malmat.lm.load import base_of
 
     assert base_of(output) == str(output / "base")
     assert (output / "base" / "model.safetensors").is_file()
@@ -375,8 +375,8 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(
     assert record["best_step"] == best
     assert record["heldout_loss"] == curve[best] < curve[0]
 
-    from malmat.examples import Rows
-    from malmat.models import load_model, load_tokenizer
+    from malmat.lm.load import load_model, load_tokenizer
+    from malmat.train.examples import Rows
 
     folder = str(tmp_path / "out")
     texts = Rows(str(held), load_tokenizer(folder), 512).texts()
@@ -498,8 +498,8 @@ def test_starting_anew_leaves_nothing_of_the_run_before(tmp_path, script, model_
 
 
 def test_an_adapter_is_trained_on_together_with_what_it_learned(tmp_path, script, model_folder):
-    from malmat.examples import Rows
-    from malmat.models import load_model, load_tokenizer
+    from malmat.lm.load import load_model, load_tokenizer
+    from malmat.train.examples import Rows
 
     data, name = write_pairs(tmp_path / "pairs.jsonl"), "train_lora_fine_tuning.py"
     options = {"max_steps": 40, "learning_rate": "1e-2"}
@@ -541,7 +541,7 @@ def test_dpo_runs_padded_where_examples_cannot_share_a_row(tmp_path, tokenizer, 
     from peft import LoraConfig, get_peft_model
     from transformers import TrainingArguments
 
-    from malmat.trainers import PreferenceTrainer
+    from malmat.train.trainers import PreferenceTrainer
 
     rows = [{"chosen": a, "rejected": b} for a, b in zip(examples, examples[3:], strict=False)]
     found = []

@@ -17,10 +17,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from malmat.cli import COMPLETE, FAILURES, parser, positive, relative, run, show_settings
-from malmat.duplicates import THRESHOLD, NearDuplicates
-from malmat.korean import EMOJI, TermMatcher, hangul_share, normalize
-from malmat.pairs import MAX_CHARACTERS, squeeze
-from malmat.records import check_fields, read_rows, read_terms, write_jsonl, write_text
+from malmat.files import check_fields, read_rows, write_jsonl, write_text
+from malmat.formats import read_terms
+from malmat.text.duplicates import THRESHOLD, NearDuplicates, squeeze
+from malmat.text.korean import EMOJI, hangul_share, normalize
+from malmat.text.pairs import MAX_CHARACTERS
+from malmat.text.terms import TermMatcher
 
 HERE = Path(__file__).parent
 

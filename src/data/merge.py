@@ -16,8 +16,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
-from malmat.duplicates import squeeze
-from malmat.records import InputError, check_fields, read_json, read_rows, write_json
+from malmat.errors import InputError
+from malmat.files import check_fields, read_json, read_rows, write_json
+from malmat.text.duplicates import squeeze
 
 
 def arguments():

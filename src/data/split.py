@@ -3,7 +3,7 @@
     python src/data/split.py --input merged_final.json --output_dir data
     python src/data/split.py --input published.json --questions published.jsonl --leaks report
 
-Reads   --input (any shape ``malmat.records.read_pairs`` takes), the understanding terms
+Reads   --input (any shape ``malmat.formats.read_pairs`` takes), the understanding terms
         (--questions: ``split: unseen`` marks those no model may be trained on) and the
         evaluation questions (--eval_questions).
 Writes  train.jsonl, heldout.jsonl (``id, title, question, answer`` a line) and
@@ -24,20 +24,11 @@ from collections import defaultdict
 from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
-from malmat.duplicates import THRESHOLD, squeeze
-from malmat.preflight import find_leaks
-from malmat.records import (
-    InputError,
-    digest,
-    file_digest,
-    read_json,
-    read_pairs,
-    read_questions,
-    read_rows,
-    read_terms,
-    write_json,
-    write_jsonl,
-)
+from malmat.errors import InputError
+from malmat.files import digest, file_digest, read_json, read_rows, write_json, write_jsonl
+from malmat.formats import read_pairs, read_questions, read_terms
+from malmat.text.duplicates import THRESHOLD, squeeze
+from malmat.text.leaks import find_leaks
 
 HERE = Path(__file__).parent
 EVAL = HERE.parent / "eval"
@@ -144,7 +135,7 @@ def draw(titles: list[str], unseen: list[str], share: float, seed: int) -> set[s
 
 
 def gate(args, train: list[dict], held: list[dict], heldout: list[str]) -> list[dict]:
-    """Training rows that must not be there (``malmat.preflight.find_leaks``)."""
+    """Training rows that must not be there (``malmat.text.leaks.find_leaks``)."""
     forms = {term["title"]: term["forms"] for term in read_terms(args.terms)} if heldout else {}
     return find_leaks(
         train,

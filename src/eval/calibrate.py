@@ -24,7 +24,6 @@ from collections import Counter
 from pathlib import Path
 
 import score
-from malmat import stats
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -36,19 +35,14 @@ from malmat.cli import (
     run,
     show_settings,
 )
+from malmat.errors import InputError
+from malmat.evaluate import stats
+from malmat.files import check_fields, file_digest, read_rows, row_id, write_json
+from malmat.formats import read_terms
 from malmat.journal import Journal, journal_path
-from malmat.korean import normalize
-from malmat.models import short_name
+from malmat.lm.load import short_name
 from malmat.prompts import load_prompts
-from malmat.records import (
-    InputError,
-    check_fields,
-    file_digest,
-    read_rows,
-    read_terms,
-    row_id,
-    write_json,
-)
+from malmat.text.korean import normalize
 
 HERE = Path(__file__).parent
 MODES = ("understand", "usage")
@@ -223,7 +217,7 @@ def summarize(args, rows: list[dict]) -> dict:
 
 def figures(rows: list[dict], mode: str) -> dict:
     """Agreement of the judge's verdicts with the right ones."""
-    from malmat import agreement
+    from malmat.evaluate import agreement
 
     of, field = (
         (agreement.of_scores, "score") if mode == "understand" else (agreement.of_verdicts, "used")
@@ -237,7 +231,7 @@ def figures(rows: list[dict], mode: str) -> dict:
 
 def show(result: dict) -> None:
     """The result as a table."""
-    from malmat.agreement import text_of
+    from malmat.evaluate.agreement import text_of
 
     understand = result["score_mode"] == "understand"
     columns = ("error", "absolute_error") if understand else ("precision", "recall")

@@ -20,8 +20,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_table
-from malmat.compare import TASKS, compare_all, distinct, read_folder, read_scores
-from malmat.records import InputError, write_json
+from malmat.errors import InputError
+from malmat.evaluate.compare import TASKS, compare_all, distinct, read_folder, read_scores
+from malmat.files import write_json
 
 HERE = Path(__file__).parent
 

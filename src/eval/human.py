@@ -30,19 +30,16 @@ import unicodedata
 from pathlib import Path
 
 import score
-from malmat import ratings
 from malmat.cli import parser, positive, relative, run, show_settings
+from malmat.errors import InputError
+from malmat.evaluate import ratings
+from malmat.evaluate.judges import Candidates, listing
+from malmat.evaluate.results import read_answers
+from malmat.files import digest, write_json
+from malmat.formats import read_terms
 from malmat.journal import Journal, key_of
-from malmat.judges import Candidates, listing
-from malmat.korean import normalize
 from malmat.prompts import load_prompts
-from malmat.records import (
-    InputError,
-    digest,
-    read_answers,
-    read_terms,
-    write_json,
-)
+from malmat.text.korean import normalize
 
 HERE = Path(__file__).parent
 TASKS = ("understand", "usage")
@@ -351,7 +348,7 @@ def summary(args) -> None:
 
 
 def show(result: dict) -> None:
-    from malmat.agreement import text_of
+    from malmat.evaluate.agreement import text_of
 
     print(f"{result['task']}, rated by hand")
     for rater, part in result["raters"].items():

@@ -33,6 +33,8 @@ from collections import Counter
 from pathlib import Path
 
 from infer_module import API_SAMPLING, answer_questions, api_door, api_sampling, local_door
+from malmat.answer.prices import estimate_tokens, price
+from malmat.answer.request import ASK_AGAIN
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -44,11 +46,11 @@ from malmat.cli import (
     share,
     show_settings,
 )
-from malmat.generate import Sampling
-from malmat.llm import ASK_AGAIN, estimate_tokens, price
-from malmat.models import short_name
+from malmat.errors import InputError
+from malmat.formats import read_questions
+from malmat.lm.generate import Sampling
+from malmat.lm.load import short_name
 from malmat.prompts import chat_messages, load_prompts
-from malmat.records import InputError, read_questions
 
 HERE = Path(__file__).parent
 QUESTIONS = {"understand": "understand_questions.json", "usage": "usage_questions.json"}
@@ -158,7 +160,8 @@ def main() -> int:
 
 def check_local(args) -> None:
     """Say now, before anything is loaded, what could not be loaded."""
-    from malmat.models import EMBEDDED, base_of, resolve
+    from malmat.lm.embedded import EMBEDDED
+    from malmat.lm.load import base_of, resolve
 
     if args.model != EMBEDDED:
         resolve(args.model)

@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from malmat import llm
-from malmat.chat import run_on
+from malmat.answer import api
+from malmat.answer.local import complete_locally, local_identity
+from malmat.answer.open import open_model
+from malmat.answer.request import Request
 from malmat.cli import provenance
-from malmat.generate import Sampling
+from malmat.errors import InputError
+from malmat.files import read_json, write_json
 from malmat.journal import Journal, journal_path, key_of
-from malmat.korean import normalize
+from malmat.lm.chat import run_on
+from malmat.lm.generate import Sampling
 from malmat.prompts import chat_messages
-from malmat.records import InputError, read_json, write_json
+from malmat.text.korean import normalize
 
 API_SAMPLING = {"temperature": 0.7, "max_tokens": 512}
 """The published sampling for API models."""
@@ -31,15 +35,15 @@ class Door:
     """
 
     identity: dict
-    ask: Callable[[list[llm.Request], Journal, str], dict[str, dict]]
+    ask: Callable[[list[Request], Journal, str], dict[str, dict]]
 
 
 def api_door(model: str, base_url: str | None, concurrency: int, max_cost: float | None) -> Door:
     """Answers by an API model."""
-    opened = llm.open_model(model, base_url=base_url)
+    opened = open_model(model, base_url=base_url)
 
-    def ask(requests: list[llm.Request], journal: Journal, label: str) -> dict[str, dict]:
-        return llm.complete(
+    def ask(requests: list[Request], journal: Journal, label: str) -> dict[str, dict]:
+        return api.complete(
             opened, requests, journal, concurrency=concurrency, max_cost=max_cost, label=label
         )
 
@@ -77,8 +81,8 @@ def local_door(
     """Answers by a model on this machine (``batch_size`` None: what fits into memory)."""
     what = {"adapter": adapter, "quantization": quantization}
 
-    def ask(requests: list[llm.Request], journal: Journal, label: str) -> dict[str, dict]:
-        return llm.complete_locally(
+    def ask(requests: list[Request], journal: Journal, label: str) -> dict[str, dict]:
+        return complete_locally(
             model,
             requests,
             journal,
@@ -89,7 +93,7 @@ def local_door(
             **what,
         )
 
-    return Door(llm.local_identity(model, sampling, **what), ask)
+    return Door(local_identity(model, sampling, **what), ask)
 
 
 def answer_questions(
@@ -118,7 +122,7 @@ def answer_questions(
         that runs on into another turn is ``leaked``, whoever wrote it.
     """
     requests = [
-        llm.Request(
+        Request(
             id=question["id"],
             messages=chat_messages(prompts, question["question"]),
             sampling=sampling or {},

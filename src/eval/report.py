@@ -19,9 +19,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_table
-from malmat.compare import TASKS, read_folder
-from malmat.records import InputError, row_id, write_csv, write_text
-from malmat.report import round_limit, section
+from malmat.errors import InputError
+from malmat.evaluate.compare import TASKS, read_folder
+from malmat.evaluate.report import round_limit, section
+from malmat.files import row_id, write_csv, write_text
 
 HERE = Path(__file__).parent
 TEXTS = {

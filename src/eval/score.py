@@ -31,7 +31,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from malmat import llm, stats
+from malmat.answer.prices import estimate_tokens, price
+from malmat.answer.provider import NO_KEY, api_key
+from malmat.answer.request import ASK_AGAIN, Request
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -44,8 +46,9 @@ from malmat.cli import (
     run,
     show_settings,
 )
-from malmat.journal import Journal, journal_path
-from malmat.judges import (
+from malmat.errors import InputError
+from malmat.evaluate import stats
+from malmat.evaluate.judges import (
     build_requests,
     is_offline,
     judge_by_api,
@@ -56,21 +59,14 @@ from malmat.judges import (
     read_score,
     read_used,
 )
-from malmat.korean import normalize
-from malmat.models import short_name
+from malmat.evaluate.results import read_answers
+from malmat.evaluate.trust import trust_figures, trust_lines
+from malmat.files import digest, read_json, read_rows, write_json
+from malmat.formats import read_questions, read_terms
+from malmat.journal import Journal, journal_path
+from malmat.lm.load import short_name
 from malmat.prompts import load_prompts
-from malmat.providers import NO_KEY
-from malmat.records import (
-    InputError,
-    digest,
-    read_answers,
-    read_json,
-    read_questions,
-    read_rows,
-    read_terms,
-    write_json,
-)
-from malmat.trust import trust_figures, trust_lines
+from malmat.text.korean import normalize
 
 __all__ = [
     "build_requests",
@@ -193,7 +189,7 @@ def main() -> int:
 def best_judge(mode: str) -> str:
     """The judge that the keys at hand allow."""
     for provider, judge in (("openai", "gpt-4.1"), ("gemini", "gemini-2.5-flash")):
-        if llm.api_key(provider, needed=False)[0] != NO_KEY:  # a damaged one is refused
+        if api_key(provider, needed=False)[0] != NO_KEY:  # a damaged one is refused
             return judge
     return "lexicon" if mode == "usage" else "local:embedded"
 
@@ -211,7 +207,7 @@ def check_judge(args) -> None:
                 "local models judge understanding only", field="scorer_name", fix="Use lexicon."
             )
         if name != "local:embedded":
-            from malmat.models import resolve
+            from malmat.lm.load import resolve
 
             resolve(name.removeprefix("local:"))
     if not is_offline(name):
@@ -250,13 +246,13 @@ def with_terms(answers: list[dict], terms: list[dict], path: str, args) -> list[
     return joined
 
 
-def show_cost(args, requests: list[llm.Request]) -> None:
+def show_cost(args, requests: list[Request]) -> None:
     if requests:
         tokens = {
-            "input": sum(llm.estimate_tokens(r.messages[0]["content"]) for r in requests),
+            "input": sum(estimate_tokens(r.messages[0]["content"]) for r in requests),
             "output": 60 * len(requests),
         }
-        cost = llm.price(args.scorer_name, tokens)
+        cost = price(args.scorer_name, tokens)
         print(
             f"  {len(requests)} calls, about {tokens['input']:,} input tokens"
             + (f", about ${cost:.2f}" if cost is not None else "")
@@ -273,7 +269,7 @@ def verdict_of(row: dict, verdicts: dict[str, dict], mode: str) -> dict:
 
 def asked_again(rows: list[dict]) -> int:
     """How many judgements failed in a way that the next run tries again."""
-    return sum(row.get("judge_statuses", {}).get(s, 0) for row in rows for s in llm.ASK_AGAIN)
+    return sum(row.get("judge_statuses", {}).get(s, 0) for row in rows for s in ASK_AGAIN)
 
 
 def show_judgements(rows: list[dict]) -> None:
@@ -332,7 +328,7 @@ def summarize(args, rows: list[dict], unseen: set[str], writers: list[str]) -> d
     tokens = [row["judge_tokens"] for row in rows if "judge_tokens" in row]
     result["usage"] = {side: sum(t[side] for t in tokens) for side in ("input", "output")}
     free = is_offline(args.scorer_name)
-    result["cost_usd"] = 0.0 if free else llm.price(args.scorer_name, result["usage"])
+    result["cost_usd"] = 0.0 if free else price(args.scorer_name, result["usage"])
     result["statuses"] = dict(Counter(row["status"] for row in rows))
     names = ("scorer_name", "n", "base_url", "full_list")
     result["settings"] = {name: getattr(args, name) for name in names}

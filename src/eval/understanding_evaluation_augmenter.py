@@ -14,13 +14,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from malmat import llm
+from malmat.answer import api
+from malmat.answer.open import SDKS, open_model
+from malmat.answer.prices import Meter, estimate_tokens
+from malmat.answer.replies import parse_object
+from malmat.answer.request import Request
 from malmat.cli import COMPLETE, FAILURES, number, parser, positive, relative, run, show_settings
-from malmat.journal import Journal, journal_path
-from malmat.korean import TermMatcher
-from malmat.pairs import copies, parse_object, whole
+from malmat.files import check_fields, read_rows, row_id, write_json
+from malmat.formats import read_terms
+from malmat.journal import Journal, journal_path, whole
 from malmat.prompts import fill, load_prompts
-from malmat.records import check_fields, read_rows, read_terms, row_id, write_json
+from malmat.text.pairs import copies
+from malmat.text.terms import TermMatcher
 
 HERE = Path(__file__).parent
 TOKENS_A_QUESTION = 60
@@ -42,13 +47,13 @@ def arguments():
     )
     options.add_argument("--model", default="gemini-2.5-flash")
     options.add_argument("--provider", choices=("gemini", "openai"), help="if the name hides it")
-    options.add_argument("--sdk", choices=llm.SDKS, default=llm.SDKS[0], help="Gemini only")
+    options.add_argument("--sdk", choices=SDKS, default=SDKS[0], help="Gemini only")
     options.add_argument("--base_url", help="another server (OpenAI-compatible, unless --provider)")
     options.add_argument("--temperature", type=number, default=0.7)
     options.add_argument("--concurrency", type=positive, default=8)
     options.add_argument("--limit", type=positive, help="only the first N terms")
     options.add_argument("--max_cost", type=number, help="stop after this many US dollars")
-    options.add_argument("--prices", help="another price table (see src/malmat/prices.json)")
+    options.add_argument("--prices", help="another price table (see src/malmat/answer/prices.json)")
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
     return options.parse_args()
 
@@ -61,27 +66,27 @@ def main() -> int:
         check_fields(row, needed, path=args.input, line=line) for line, row in read_rows(args.input)
     ][: args.limit]
     show_settings("write understanding questions", vars(args))
-    meter = llm.Meter(args.model, max_cost=args.max_cost, prices=args.prices)
+    meter = Meter(args.model, max_cost=args.max_cost, prices=args.prices)
     requests = [request_for(prompts, row, args.temperature) for row in rows]
     tokens = {
-        "input": sum(llm.estimate_tokens(request.messages[0]["content"]) for request in requests),
+        "input": sum(estimate_tokens(request.messages[0]["content"]) for request in requests),
         "output": len(requests) * TOKENS_A_QUESTION,
     }
     print(f"plan: {len(rows)} calls, about {meter.show(tokens)} → {relative(args.output)}")
     if args.dry_run:
         return COMPLETE
-    model = llm.open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
+    model = open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
     listed = {term["title"]: term for term in read_terms(args.terms)}
     matcher = TermMatcher([listed.get(row["title"], row) for row in rows])
     by_id = dict(zip((request.id for request in requests), rows, strict=True))
 
-    def accept(request: llm.Request, text: str) -> str:
+    def accept(request: Request, text: str) -> str:
         return read_question(text, by_id[request.id], matcher)
 
     questions, missing = [], []
     with (
         Journal(journal_path(args.output)) as journal,
-        llm.Stream(
+        api.Stream(
             model,
             requests,
             journal,
@@ -108,14 +113,14 @@ def main() -> int:
     return FAILURES if missing else COMPLETE
 
 
-def request_for(prompts: dict, row: dict, temperature: float) -> llm.Request:
+def request_for(prompts: dict, row: dict, temperature: float) -> Request:
     text = fill(
         prompts["AUGMENT_QUESTION"],
         title=row["title"],
         content=row["content"],
         example_q=row["question"],
     )
-    return llm.Request(
+    return Request(
         id=row_id("term", row["title"], row["question"]),
         messages=[{"role": "user", "content": text}],
         sampling={"temperature": temperature, "max_tokens": 512},

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from malmat.cli import StopRunning
-from malmat.duplicates import NearDuplicates
-from malmat.korean import TermMatcher
-from malmat.llm import ASK_AGAIN
-from malmat.pairs import VERDICTS, parse_reply, parse_verdict, sift
+from malmat.answer.request import ASK_AGAIN
+from malmat.errors import InputError, StopRunning
+from malmat.files import row_id, sync_folder, write_text
 from malmat.prompts import PROMPT_FILE, fill
-from malmat.records import InputError, row_id, sync_folder, write_text
+from malmat.text.duplicates import NearDuplicates
+from malmat.text.pairs import VERDICTS, parse_reply, parse_verdict, sift
+from malmat.text.terms import TermMatcher
 
 
 def term_messages(

@@ -15,16 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from malmat.records import InputError
+from malmat.errors import InputError, StopRunning
 
 ROOT = Path(__file__).resolve().parents[2]
 """The repository: ``src/malmat/cli.py`` → two folders up."""
 
+
 COMPLETE, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-
-class StopRunning(Exception):
-    """The run cannot go on, progress is kept: one line, exit code 1."""
 
 
 def parser(doc: str, **kwargs: Any) -> argparse.ArgumentParser:

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from malmat.records import InputError, digest
+from malmat.errors import InputError
+from malmat.files import digest
 
 
 def key_of(**determinants: Any) -> str:

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from malmat.cli import ROOT
-from malmat.records import InputError, read_text
+from malmat.errors import InputError
+from malmat.files import read_text
 
 PROMPT_FILE = ROOT / "src" / "eval" / "prompt.py"
 

@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 
 from malmat.cli import ROOT, parser, run, show_table
-from malmat.records import InputError, check_fields, read_json, read_text
-from malmat.runs import read_run
+from malmat.errors import InputError
+from malmat.files import check_fields, read_json, read_text
+from malmat.train.record import read_run
 
 HERE = Path(__file__).parent
 

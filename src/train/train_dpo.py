@@ -17,9 +17,9 @@ for SFT; here it would make the policy differ from its reference before the firs
 
 from __future__ import annotations
 
-from malmat import lora
 from malmat.cli import parser, run
-from malmat.training import add_arguments, fit
+from malmat.train import lora
+from malmat.train.run import add_arguments, fit
 
 
 def arguments():

@@ -12,9 +12,9 @@ Writes  --output_dir: the adapter, its tokenizer, run.json, loss_curve.png, READ
 
 from __future__ import annotations
 
-from malmat import lora
 from malmat.cli import parser, run
-from malmat.training import add_arguments, fit
+from malmat.train import lora
+from malmat.train.run import add_arguments, fit
 
 
 def arguments():

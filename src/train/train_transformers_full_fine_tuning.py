@@ -14,7 +14,7 @@ The defaults are the published hyper-parameters of KoCulture.
 from __future__ import annotations
 
 from malmat.cli import parser, run
-from malmat.training import add_arguments, fit
+from malmat.train.run import add_arguments, fit
 
 
 def arguments():
@@ -24,7 +24,7 @@ def arguments():
 
 
 def build(args):
-    from malmat.models import default_dtype, load_model
+    from malmat.lm.load import default_dtype, load_model
 
     # Gradients in float16 cannot be scaled back; older cards train float32 weights under autocast.
     dtype = "float32" if default_dtype() == "float16" else "auto"

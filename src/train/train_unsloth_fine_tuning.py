@@ -14,11 +14,11 @@ The defaults are the published hyper-parameters of KoCulture. Needs requirements
 
 from __future__ import annotations
 
-from malmat import lora
 from malmat.cli import parser, run
-from malmat.records import InputError
-from malmat.runs import world_size
-from malmat.training import add_arguments, fit
+from malmat.errors import InputError
+from malmat.train import lora
+from malmat.train.record import world_size
+from malmat.train.run import add_arguments, fit
 
 
 def arguments():
@@ -55,7 +55,7 @@ def check_unsloth() -> None:
 def build(args):
     from unsloth import FastLanguageModel
 
-    from malmat.models import resolve
+    from malmat.lm.load import resolve
 
     model, _ = FastLanguageModel.from_pretrained(
         model_name=resolve(args.model_name),

@@ -1,0 +1,178 @@
+"""google-genai: what it is sent, and what its replies and exceptions mean."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from malmat.answer.provider import _CUT, TIMEOUT_S, Model, _network, _status, api_key
+from malmat.answer.request import Batch, Failed, Request, Retry
+from malmat.errors import InputError
+
+
+def _google_contents(messages: list[dict]) -> list[dict]:
+    return [
+        {
+            "role": "model" if message["role"] == "assistant" else "user",
+            "parts": [{"text": message["content"]}],
+        }
+        for message in messages
+        if message["role"] != "system"
+    ]
+
+
+def _google_config(request: Request, *further: str) -> dict[str, Any]:
+    """The settings both of Google's SDKs know, under Google's names, and ``further`` ones."""
+    names = {"max_tokens": "max_output_tokens"}
+    known = {"temperature", "top_p", "max_tokens", *further}
+    if unknown := request.sampling.keys() - known:
+        raise InputError(
+            f"not a setting of this SDK: {', '.join(sorted(unknown))}", field="sampling"
+        )
+    config = {names.get(name, name): value for name, value in request.sampling.items()}
+    if request.schema:
+        config["response_mime_type"] = "application/json"
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _google_system(messages: list[dict]) -> str:
+    return "\n\n".join(m["content"] for m in messages if m["role"] == "system")
+
+
+def _google_reply(
+    *,
+    text: str,
+    finish: str | None,
+    blocked: str | None,
+    answered: bool,
+    usage: dict[str, int] | None,
+    version: str | None,
+) -> dict:
+    """What ``Model.send`` gives back, from the parts of either SDK's reply.
+
+    Args:
+        finish: why the first candidate ended. blocked: why the prompt was refused.
+        answered: whether there is a candidate at all.
+    """
+    if usage is None and not answered and not blocked:
+        raise Retry("unreadable", "a reply without candidates")
+    # A reason that this list does not know is no proper end: Google adds kinds of blocks.
+    known = finish in (None, "STOP", *_CUT)
+    return {
+        "text": text,
+        "finish_reason": f"prompt {blocked}" if blocked else finish,
+        "status": _status(text, finish if known and not blocked else "SAFETY", answered),
+        "usage": usage or {"input": 0, "output": 0},
+        "model_version": version,
+    }
+
+
+class Gemini(Model):
+    """google-genai."""
+
+    provider = "gemini"
+
+    def __init__(self, name: str, base_url: str | None = None):
+        from google import genai
+
+        key, self.key_name = api_key("gemini")
+        super().__init__(name, base_url, key)
+        # The SDK prefers GOOGLE_API_KEY from the environment and has no time limit by itself;
+        # the client closes when it is collected, so it is kept.
+        self._client = genai.Client(
+            api_key=key,
+            vertexai=False,
+            http_options={"base_url": base_url, "timeout": int(TIMEOUT_S * 1000)},
+        )
+
+    def _arguments(self, request: Request) -> dict:
+        from google.genai import types
+
+        config = _google_config(request, "thinking_budget")
+        budget = config.pop("thinking_budget", None)
+        if budget is not None:
+            config["thinking_config"] = {"thinking_budget": budget}
+        if system := _google_system(request.messages):
+            config["system_instruction"] = system
+        if request.schema:
+            config["response_json_schema"] = request.schema
+        try:
+            settings = types.GenerateContentConfig(**config)
+        except ValueError as error:
+            raise InputError(self.scrub(error), field="sampling") from None
+        return {
+            "model": self.name,
+            "contents": _google_contents(request.messages),
+            "config": settings,
+        }
+
+    def send(self, request: Request) -> dict:
+        arguments = self._arguments(request)
+        with self._faults():
+            reply = self._client.models.generate_content(**arguments)
+        return self._read(reply)
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        """The SDK's exceptions as ours."""
+        from google.genai import errors
+
+        try:
+            yield
+        except errors.APIError as error:
+            headers = getattr(error.response, "headers", None)
+            raise self._status_error(
+                error.code, error.message or error.status or "", headers, error.details
+            ) from None
+        except Exception as error:
+            raise _network(self, error) from None
+
+    @staticmethod
+    def _read(reply: Any) -> dict:
+        first = reply.candidates[0] if reply.candidates else None
+        parts = (first.content and first.content.parts) or [] if first else []
+        feedback, usage = reply.prompt_feedback, reply.usage_metadata
+        return _google_reply(
+            text="".join(part.text or "" for part in parts if not part.thought),
+            finish=first.finish_reason.value if first and first.finish_reason else None,
+            blocked=feedback.block_reason.value if feedback and feedback.block_reason else None,
+            answered=first is not None,
+            usage=usage
+            and {
+                "input": usage.prompt_token_count or 0,
+                "output": (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0),
+            },
+            version=reply.model_version,
+        )
+
+    def submit(self, name: str, requests: list[tuple[str, Request]]) -> str:
+        rows = [{**self._arguments(row), "metadata": {"key": key}} for key, row in requests]
+        with self._faults():
+            job = self._client.batches.create(
+                model=self.name, src=rows, config={"display_name": name}
+            )
+        return job.name
+
+    def find_batch(self, name: str) -> str | None:
+        with self._faults():
+            jobs = self._client.batches.list()
+            return next((job.name for job in jobs if job.display_name == name), None)
+
+    def look(self, batch_id: str) -> Batch:
+        with self._faults():
+            job = self._client.batches.get(name=batch_id)
+        state = job.state.value.removeprefix("JOB_STATE_").lower() if job.state else "unknown"
+        rows = (job.dest and job.dest.inlined_responses) or []
+        results = []
+        for row in rows:
+            key = (row.metadata or {}).get("key", "")
+            if row.response is None:
+                said = self.scrub(row.error.message if row.error else "no response")
+                results.append((key, Failed(f"{row.error.code if row.error else 0}: {said}")))
+                continue
+            try:
+                results.append((key, self._read(row.response)))
+            except Retry as error:
+                results.append((key, error))
+        return Batch(job.done, state, tuple(results))

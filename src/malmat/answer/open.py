@@ -1,0 +1,30 @@
+"""A model by its name: which provider, which SDK, which key."""
+
+from __future__ import annotations
+
+from malmat.answer.gemini import Gemini
+from malmat.answer.gemini_legacy import GeminiLegacy
+from malmat.answer.openai import OpenAI
+from malmat.answer.provider import Model
+
+
+def provider_of(model: str, base_url: str | None = None) -> str:
+    """``gemini`` for gemini-* without a server of one's own, else ``openai`` (the protocol)."""
+    return "gemini" if model.startswith("gemini") and not base_url else "openai"
+
+
+SDKS = ("google-genai", "google-generativeai")
+
+
+def open_model(
+    name: str, *, base_url: str | None = None, provider: str | None = None, sdk: str = SDKS[0]
+) -> Model:
+    """The API model ``name``: gemini-* by a Google SDK, all others by the OpenAI protocol.
+
+    Args:
+        provider: ``gemini`` or ``openai``, where the name and the server do not tell.
+        sdk: which of Google's SDKs. The older one is asked for by people who have no other.
+    """
+    if (provider or provider_of(name, base_url)) == "openai":
+        return OpenAI(name, base_url)
+    return (Gemini if sdk == SDKS[0] else GeminiLegacy)(name, base_url)

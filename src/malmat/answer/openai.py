@@ -1,0 +1,212 @@
+"""The OpenAI protocol: OpenAI itself and every server that speaks it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from malmat.answer.provider import TIMEOUT_S, Model, _network, _status, api_key
+from malmat.answer.request import Batch, Failed, Request, Retry
+from malmat.errors import InputError
+
+CONNECT_S = 10.0
+
+
+REST_S = 30.0
+"""How long a server that did not answer is passed over while another one does."""
+
+
+_REASONS = re.compile(r"(ft:)?(o[1-9]|gpt-(?!5-chat)[5-9])")
+"""OpenAI's models that refuse to have their sampling set (o-series; GPT-5 and later)."""
+
+
+class OpenAI(Model):
+    """openai, and every server that speaks its chat protocol (vLLM, SGLang, Ollama, llama.cpp).
+
+    Without a ``base_url`` the limit of tokens goes by the name that OpenAI's newer models ask
+    for, and what its reasoning models refuse (``_FIXED``) is left out.
+
+    Args:
+        base_url: a server, or several of one model with commas between, asked in turn.
+    """
+
+    provider = "openai"
+    _FIXED = ("temperature", "top_p")
+
+    def __init__(self, name: str, base_url: str | None = None):
+        import openai
+
+        key, self.key_name = api_key("openai", needed=base_url is None)
+        super().__init__(name, base_url, key)
+        urls = [url.strip() for url in base_url.split(",") if url.strip()] if base_url else [None]
+        self._reasons = base_url is None and bool(_REASONS.match(name))
+        self._notes = [f"  {name} takes neither temperature nor top_p: sent without"]
+        if base_url and not (urls and all(url.startswith("http") for url in urls)):
+            raise InputError(
+                f"'{base_url}' is no address",
+                field="base_url",
+                fix="Give http://HOST:PORT/v1, or several with commas between.",
+            )
+        # A server that is gone is noticed soon; a busy one may take its time.
+        timeout = openai.Timeout(TIMEOUT_S, connect=CONNECT_S)
+        self._clients = [
+            openai.OpenAI(api_key=key, base_url=url, max_retries=0, timeout=timeout) for url in urls
+        ]
+        self._first = urls[0]
+        self._turn = itertools.cycle(range(len(urls)))
+        self._resting: dict[int, float] = {}  # servers that did not answer → until when
+
+    def identity(self) -> dict:
+        """Of several servers the first counts: a second one may join a half-done run, while
+        another server under the same model name is another model."""
+        return super().identity() | {"base_url": self._first}
+
+    @contextlib.contextmanager
+    def _server(self) -> Iterator[Any]:
+        """The client of the next server in turn; one that fails rests while others answer."""
+        now, number = time.monotonic(), next(self._turn)
+        for _ in self._clients:
+            if self._resting.get(number, 0) <= now:
+                break
+            number = next(self._turn)
+        client = self._clients[number]
+        try:
+            yield client
+        except Retry as error:
+            if len(self._clients) > 1 and error.kind in ("connection", "500", "502", "503"):
+                if number not in self._resting:
+                    print(
+                        f"  {client.base_url} does not answer ({error}): the others take its share",
+                        flush=True,
+                    )
+                self._resting[number] = time.monotonic() + REST_S
+            raise
+
+    def _arguments(self, request: Request) -> dict:
+        options = dict(request.sampling)
+        options.pop("thinking_budget", None)
+        if self.base_url is None and "max_tokens" in options:
+            options["max_completion_tokens"] = options.pop("max_tokens")
+        if self._reasons and (refused := [name for name in self._FIXED if name in options]):
+            for name in refused:
+                del options[name]
+            with contextlib.suppress(IndexError):  # said once, by one of the threads
+                print(self._notes.pop(), flush=True)
+        if request.schema:
+            options["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "reply", "schema": request.schema, "strict": True},
+            }
+        return {"model": self.name, "messages": request.messages, **options}
+
+    def send(self, request: Request) -> dict:
+        try:
+            with self._server() as client, self._faults():
+                reply = client.chat.completions.create(**self._arguments(request))
+        except TypeError as error:
+            raise InputError(self.scrub(error), field="sampling") from None
+        return self._read(reply)
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        """The SDK's exceptions as ours (a TypeError stays: a setting that it does not know)."""
+        import openai
+
+        try:
+            yield
+        except openai.APIStatusError as error:
+            raise self._status_error(
+                error.status_code, error.message, error.response.headers, error.body
+            ) from None
+        except openai.APIResponseValidationError as error:
+            raise Retry("unreadable", self.scrub(error)) from None
+        except TypeError:
+            raise
+        except Exception as error:
+            raise _network(self, error) from None
+
+    @staticmethod
+    def _read(reply: Any) -> dict:
+        choices = getattr(reply, "choices", None)
+        if not isinstance(choices, list) or (choices and choices[0] is None):
+            raise Retry("unreadable", "a reply without choices")
+        message = choices[0].message if choices else None
+        finish = choices[0].finish_reason if choices else None
+        text = (message.content if message else None) or ""
+        if not isinstance(text, str) or not isinstance(finish, (str, type(None))):
+            raise Retry("unreadable", "a reply whose text or finish reason is no text")
+        status = _status(text, finish, bool(choices))
+        if message is not None and getattr(message, "refusal", None):
+            text, status = message.refusal, "refused"
+        usage = reply.usage
+        return {
+            "text": text,
+            "finish_reason": finish,
+            "status": status,
+            "usage": {
+                "input": (usage and usage.prompt_tokens) or 0,
+                "output": (usage and usage.completion_tokens) or 0,
+            },
+            "model_version": reply.model,
+        }
+
+    def submit(self, name: str, requests: list[tuple[str, Request]]) -> str:
+        rows = [
+            {
+                "custom_id": key,
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": self._arguments(request),
+            }
+            for key, request in requests
+        ]
+        data = b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+        client = self._clients[0]
+        with self._faults():
+            file = client.files.create(file=(f"{name}.jsonl", data), purpose="batch")
+            return client.batches.create(
+                input_file_id=file.id,
+                endpoint="/v1/chat/completions",
+                completion_window="24h",
+                metadata={"name": name},
+            ).id
+
+    def find_batch(self, name: str) -> str | None:
+        with self._faults():
+            batches = self._clients[0].batches.list(limit=100)
+            return next((b.id for b in batches if (b.metadata or {}).get("name") == name), None)
+
+    def look(self, batch_id: str) -> Batch:
+        client = self._clients[0]
+        with self._faults():
+            batch = client.batches.retrieve(batch_id)
+            done = batch.status in ("completed", "failed", "expired", "cancelled")
+            # An expired or cancelled batch gives what it finished; errors stand in a second file.
+            files = [batch.output_file_id, batch.error_file_id] if done else []
+            lines = [
+                line
+                for file in files
+                if file
+                for line in client.files.content(file).text.split("\n")
+                if line.strip()
+            ]
+        return Batch(done, batch.status, tuple(self._row(json.loads(line)) for line in lines))
+
+    def _row(self, row: dict) -> tuple[str, dict | Exception]:
+        """A line of a batch's output or error file."""
+        from openai.types.chat import ChatCompletion
+
+        response = row.get("response") or {}
+        if response.get("status_code") == 200:
+            try:
+                return row["custom_id"], self._read(ChatCompletion.construct(**response["body"]))
+            except Retry as error:
+                return row["custom_id"], error
+        said = row.get("error") or (response.get("body") or {}).get("error") or {}
+        code = response.get("status_code") or said.get("code")
+        return row["custom_id"], Failed(self.scrub(f"{code}: {said.get('message', '')}"))

@@ -1,0 +1,148 @@
+"""Near-duplicates by character n-grams: MinHash finds candidates, exact Jaccard decides.
+
+Broder (1997), *On the resemblance and containment of documents*. Texts are compared
+after NFKC and jamo normalisation and without spaces, punctuation and laughter
+(``squeeze``), so that ㅋㅋ or a space more does not hide a copy.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import sqlite3
+import unicodedata
+from typing import Any
+
+from malmat.text.korean import normalize
+
+THRESHOLD = 0.7
+"""Jaccard similarity of character 3-grams from which two texts count as near-duplicates."""
+
+
+_SIZE = 3
+
+
+_PERMUTATIONS = 128
+
+
+_CACHE_KIB = 16384
+
+
+def squeeze(text: str) -> str:
+    """Text for comparison: normalised, letters only, so that spacing and ㅋㅋ do not count."""
+    return re.sub(r"[\W_ㅋㅎㅠㅜ]+", "", normalize(text)).lower()
+
+
+def shingles(text: str) -> frozenset[str]:
+    """Character 3-grams of the text, normalised; a shorter text is its own only one."""
+    return _grams(squeeze(unicodedata.normalize("NFKC", text)))
+
+
+def _grams(plain: str) -> frozenset[str]:
+    if len(plain) <= _SIZE:
+        return frozenset([plain] if plain else [])
+    return frozenset(plain[i : i + _SIZE] for i in range(len(plain) - _SIZE + 1))
+
+
+def similarity(one: frozenset[str], other: frozenset[str]) -> float:
+    """Jaccard similarity of two sets of shingles: 0 to 1, and 0 where both are empty."""
+    together = len(one | other)
+    return len(one & other) / together if together else 0.0
+
+
+class NearDuplicates:
+    """An index of texts that finds those like a given one.
+
+    It lies in a temporary database on the disk that goes when the index does, so that
+    the memory it needs is the same for a hundred texts and for a hundred thousand.
+
+    Args:
+        threshold: Jaccard similarity that counts as a near-duplicate.
+    """
+
+    def __init__(self, threshold: float = THRESHOLD):
+        from datasketch import MinHashLSH
+
+        # A lower threshold for the candidates: MinHash estimates, the exact measure decides.
+        banding = MinHashLSH(threshold=max(0.1, threshold - 0.2), num_perm=_PERMUTATIONS)
+        self._bands, self._rows = banding.b, banding.r
+        self._threshold = threshold
+        self._count = 0
+        self._base = sqlite3.connect("", isolation_level=None)
+        for statement in (
+            f"PRAGMA cache_size = -{_CACHE_KIB}",
+            "PRAGMA journal_mode = OFF",  # nothing in it outlives the process
+            "CREATE TABLE texts (number INTEGER PRIMARY KEY, plain TEXT)",
+            "CREATE TABLE bands (band INTEGER, number INTEGER, PRIMARY KEY (band, number)) "
+            "WITHOUT ROWID",
+            "BEGIN",
+        ):
+            self._base.execute(statement)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, text: str) -> list[tuple[int, float]]:
+        """(number, similarity) of the texts like this one, the most similar first."""
+        plain = squeeze(unicodedata.normalize("NFKC", text))
+        return self._find(_grams(plain), self._keys(_grams(plain)))
+
+    def add(self, text: str, *, only_new: bool = False) -> list[tuple[int, float]]:
+        """Add a text, numbered from 0 in order; what ``find`` gave before it was added.
+
+        Args:
+            only_new: leave out a text that something was found for.
+        """
+        plain = squeeze(unicodedata.normalize("NFKC", text))
+        grams = _grams(plain)
+        keys = self._keys(grams)
+        found = self._find(grams, keys)
+        if found and only_new:
+            return found
+        self._base.execute("INSERT INTO texts VALUES (?, ?)", (self._count, plain))
+        self._base.executemany(
+            "INSERT OR IGNORE INTO bands VALUES (?, ?)", [(key, self._count) for key in keys]
+        )
+        self._count += 1
+        return found
+
+    def _find(self, grams: frozenset[str], keys: list[int]) -> list[tuple[int, float]]:
+        if not keys:
+            return []
+        rows = self._base.execute(
+            "SELECT number, plain FROM texts WHERE number IN "
+            f"(SELECT number FROM bands WHERE band IN ({', '.join('?' * len(keys))}))",
+            keys,
+        )
+        measured = ((number, similarity(grams, _grams(plain))) for number, plain in rows)
+        found = [pair for pair in measured if pair[1] >= self._threshold]
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+    def _keys(self, grams: frozenset[str]) -> list[int]:
+        """The buckets of a text: 64 bits a band of its MinHash; texts that share one may match."""
+        if not grams:
+            return []
+        sketch = _empty_sketch().copy()
+        sketch.update_batch([gram.encode() for gram in grams])
+        values = sketch.hashvalues
+        return [
+            int.from_bytes(
+                hashlib.blake2b(
+                    values[band * self._rows : (band + 1) * self._rows].tobytes(),
+                    digest_size=8,
+                    salt=band.to_bytes(4, "little"),
+                ).digest(),
+                "little",
+                signed=True,
+            )
+            for band in range(self._bands)
+        ]
+
+
+@functools.cache
+def _empty_sketch() -> Any:
+    """Made once: drawing the permutations takes longer than a sketch."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=_PERMUTATIONS, seed=1)

@@ -1,0 +1,61 @@
+"""Korean text: normal form, final consonants, particles."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Compatibility jamo (ㅇ U+3147) decompose to conjoining ones (ᄋ U+110B) under NFKC/NFKD, and
+# some tokenizers do that on the way; the table turns leading and trailing ones back.
+_JAMO = {ord(unicodedata.normalize("NFKD", chr(code))): chr(code) for code in range(0x3131, 0x3164)}
+_JAMO |= {  # trailing consonants, U+11A8…, by the name they share with the leading ones
+    code: unicodedata.lookup("HANGUL LETTER " + unicodedata.name(chr(code)).split()[-1])
+    for code in range(0x11A8, 0x11C3)
+    if "-" not in unicodedata.name(chr(code)).split()[-1]
+}
+
+
+EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]")
+"""Pictographs and their joiners (not ♥-free typing habits such as ㅋㅋ or ^^)."""
+
+
+def normalize(text: str) -> str:
+    """NFC, with conjoining jamo that stand alone turned back: ᄋᄋ ᄅᄋ → ㅇㅇ ㄹㅇ.
+
+    Idempotent. Composed syllables, Latin letters and symbols stay as they are.
+    """
+    return unicodedata.normalize("NFC", text).translate(_JAMO)
+
+
+def hangul_share(text: str) -> float:
+    """Share of letters that are Hangul syllables or jamo, 0 where there are no letters."""
+    letters = [character for character in normalize(text) if character.isalpha()]
+    if not letters:
+        return 0.0
+    hangul = sum("가" <= c <= "힣" or "ㄱ" <= c <= "ㅣ" for c in letters)
+    return hangul / len(letters)
+
+
+def last_sounded(word: str) -> str:
+    return normalize(word).rstrip("\"'”’)]」』》〉~!?. ")[-1:]
+
+
+def has_final(word: str) -> bool:
+    """Whether the last syllable has a final consonant (digits as they are read in Korean)."""
+    last = last_sounded(word)
+    if "가" <= last <= "힣":
+        return (ord(last) - 0xAC00) % 28 != 0
+    return last in set("013678LMNRlmnr") or "ㄱ" <= last <= "ㅎ"
+
+
+def with_particle(word: str, pair: str) -> str:
+    """The word with the fitting particle of a pair, as ``with_particle("갓생", "은/는")``."""
+    closed, opened = pair.split("/")
+    takes_closed = has_final(word)
+    if takes_closed and closed == "으로":  # 로 follows ㄹ too: 서울로
+        takes_closed = not ends_in_rieul(word) and last_sounded(word) not in set("ㄹ178LRlr")
+    return word + (closed if takes_closed else opened)
+
+
+def ends_in_rieul(word: str) -> bool:
+    return unicodedata.normalize("NFD", last_sounded(word))[-1:] == "\u11af"

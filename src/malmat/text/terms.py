@@ -1,0 +1,279 @@
+"""Finds slang terms in text, inflected and varied forms included."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from malmat.text.korean import ends_in_rieul, normalize
+
+# Not inside a word or a run of jamo: GOOD, 100 and ㅇㅇㅈ have none.
+_PLACEHOLDER = re.compile(
+    r"(?<![A-Za-z0-9ㄱ-ㅣ])(?:[OoＯ○◯0ㅇ]{2,}|[□XxＸ]{2,})(?![A-Za-z0-9ㄱ-ㅣ])|[~∼～…]+|\.{2,}"
+)
+
+
+_CONTENT = ("N", "V", "M", "XR", "XP", "XS", "IC", "SL", "SH", "SN", "SW", "W")
+
+
+_SKIP = ("J", "E", "SF", "SP", "SS", "SE", "SO", "XSN", "VCP", "Z")
+
+
+_TITLE_SPLIT = re.compile(r"\s*[/,|·]\s*|\s+vs\.?\s+|\s*[(（]([^)）]*)[)）]\s*", re.IGNORECASE)
+
+
+# In brackets, but no second spelling: 갓(유행어), 미친 (POSITIVE), 선(先)학개미.
+_LABEL = re.compile(
+    r"\s*[(（](?:[一-鿿]+|유행어|신조어|은어|속어|밈|인터넷 용어|positive|negative)[)）]",
+    re.IGNORECASE,
+)
+
+
+class TermMatcher:
+    """Finds slang terms in text: the term itself, an inflection, or a spelling variant.
+
+    Three ways, from strict to lenient, each on normalised text:
+
+    1. the term's own ``forms`` (regular expressions on text without spaces), where
+       the term list gives them;
+    2. its surface, where it begins at a morpheme's start and ends at a morpheme's
+       end (kiwipiepy, with all terms added as words), so that 각 is not found in
+       생각, with any spacing inside the term;
+    3. for phrases, its content morphemes in order with nothing but particles,
+       endings and punctuation between them, so that an inflection is found:
+       폼 미쳤다 → 폼이 미쳤네; a placeholder (OO, ~) stands for any few words.
+
+    Args:
+        terms: rows with ``title`` and, optionally, ``forms``.
+    """
+
+    def __init__(self, terms: Iterable[dict]):
+        self._terms: dict[str, dict] = {
+            term["title"]: {
+                "forms": [re.compile(form) for form in term.get("forms") or ()],
+                "surfaces": self._spellings(term),
+            }
+            for term in terms
+        }
+
+    def _spellings(self, term: dict) -> list[str]:
+        return spellings(term["title"])
+
+    def _study(self, kiwi: Any) -> None:
+        """What else is to be known of the terms before their words are in the dictionary."""
+
+    @functools.cached_property
+    def _kiwi(self) -> Any:
+        """The morphology, loaded when first needed (a second or so; ``forms`` do without it)."""
+        from kiwipiepy import Kiwi
+
+        kiwi = Kiwi(num_workers=1)
+        bare = [term for term in self._terms.values() if not term["forms"]]
+        for term in bare:
+            term["words"] = {s: w for s in term["surfaces"] if (w := _user_word(kiwi, s))}
+            term["pairs"] = {s: _noun_and_verb(kiwi, s) for s in term["surfaces"]}
+        self._study(kiwi)
+        words = [word for term in bare for word in term["words"].values()]
+        nouns = [(pairs[0][0][0], "NNP") for t in bare for pairs in t["pairs"].values() if pairs]
+        for word in dict.fromkeys(words + nouns):
+            kiwi.add_user_word(*word, 0.0)
+        return kiwi
+
+    def prepare(self) -> None:
+        """Load now what ``find`` will need."""
+        if any(not term["forms"] for term in self._terms.values()):
+            _ = self._kiwi
+
+    def _read(self, term: dict) -> None:
+        """A term's surface patterns, and the content morphemes of each surface: of one that is
+        one word as they are without that word in the dictionary."""
+        term["patterns"] = [surface_pattern(surface) for surface in term["surfaces"]]
+        term["lemmas"] = []
+        for surface in term["surfaces"]:
+            word = term["words"].get(surface)
+            readings = [_lemmas(self._kiwi, surface, [word] if word else [])]
+            if word and word[1] == "VV":
+                readings.append([(word[0], "V")])
+            readings += term["pairs"][surface]
+            term["lemmas"].append([r for r in readings if len(r) > 1 or (r and r[0][1] == "V")])
+
+    def find(self, text: str, only: str | None = None) -> list[str]:
+        """Titles of the terms that stand in ``text``, in the order of the term list.
+
+        Args:
+            only: look for the term of this title alone.
+        """
+        text = normalize(text)
+        squeezed = re.sub(r"\s+", "", text)
+        tokens = functools.cache(lambda: self._kiwi.tokenize(text))
+        found = []
+        for title in self._terms if only is None else [only]:
+            term = self._terms[title]
+            if term["forms"]:
+                hit = any(form.search(squeezed) for form in term["forms"])
+                hit = hit or self._beyond_forms(title, text, tokens)
+            else:
+                _ = self._kiwi
+                if "patterns" not in term:
+                    self._read(term)
+                hit = self._stands_in(term, text, tokens)
+            if hit:
+                found.append(title)
+        return found
+
+    def _beyond_forms(self, title: str, text: str, tokens: Callable[[], list]) -> bool:
+        """Whether a term that has forms is used in a way that no form can list."""
+        return False
+
+    def _stands_in(self, term: dict, text: str, tokens: Callable[[], list]) -> bool:
+        return (
+            any(is_word(m, text) for p in term["patterns"] for m in p.finditer(text))
+            or any(True for p in term["patterns"] for _ in occurrences(p, text, tokens))
+            or any(contains_any(tokens(), lemmas) for lemmas in term["lemmas"])
+        )
+
+
+def is_word(match: re.Match, text: str) -> bool:
+    """Whether a match begins and ends where words do, which needs no morphology."""
+    before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+    return not before.isalnum() and not after.isalnum()
+
+
+def occurrences(pattern: re.Pattern, text: str, tokens: Callable[[], list]) -> Iterator[re.Match]:
+    """Where a surface stands in the text: from a morpheme's start to a morpheme's end."""
+    for match in pattern.finditer(text):
+        if _is_jamo(match.group()) or (
+            any(token.start == match.start() for token in tokens())
+            and any(token.end == match.end() for token in tokens())
+        ):
+            yield match
+
+
+def contains_any(tokens: list, lemmas: list[list[tuple[str, str]]]) -> bool:
+    """Whether one of the sequences of lemmas stands among the content morphemes."""
+    if not lemmas:
+        return False
+    content = [(t.form, t.tag[0]) for t in tokens if not t.tag.startswith(_SKIP)]
+    return any(_contains(content, sequence) for sequence in lemmas)
+
+
+def spellings(title: str) -> list[str]:
+    """The spellings a title names: 'A/B', 'A(B)', 'A vs B' and 'A, B' are several."""
+    title = _LABEL.sub("", normalize(title))
+    parts = [part.strip() for part in _TITLE_SPLIT.split(title) if part]
+    return [part for part in dict.fromkeys(parts) if part.strip("~ ")]
+
+
+def _parts(surface: str) -> list[str]:
+    """The surface cut at its placeholders, each then a lone NUL; ㅇㅇ by itself is a word."""
+    parts = re.split(r"(\x00)", _PLACEHOLDER.sub("\x00", surface))
+    return parts if any(part.strip("\x00 ") for part in parts) else [surface]
+
+
+def plain_text(surface: str) -> str:
+    """The surface without its placeholders and the marks around it."""
+    fixed = " ".join(part.strip() for part in _parts(surface) if part.strip("\x00 "))
+    return fixed.strip("~∼～?!.… ")
+
+
+def is_content(token: Any) -> bool:
+    """Whether a morpheme carries meaning of its own (no particle, ending or copula)."""
+    return token.tag.startswith(_CONTENT) and not token.tag.startswith(_SKIP)
+
+
+def _is_jamo(text: str) -> bool:
+    return all("ㄱ" <= character <= "ㅣ" for character in text)
+
+
+def _user_word(kiwi: Any, surface: str) -> tuple[str, str] | None:
+    """A title that is one word, as (word, tag) for the dictionary: a predicate by its stem."""
+    surface = surface.strip("~∼～ ")
+    if not re.fullmatch(r"[가-힣A-Za-z0-9]+", surface) or len(surface) < 2:
+        return None
+    if surface.endswith("다"):
+        last = kiwi.tokenize(surface)[-1]
+        if last.form == "다" and last.tag == "EF":
+            return surface[:-1], "VV"
+    return surface, "NNP"
+
+
+def _noun_and_verb(kiwi: Any, surface: str) -> list[list[tuple[str, str]]]:
+    """Lemmas of a title that writes a noun and a verb as one word: 갓생살다 → 갓생, 살."""
+    if not re.fullmatch("[가-힣]{4,}", surface) or not surface.endswith("다"):
+        return []
+    for cut in range(2, len(surface) - 1):
+        noun, verb = surface[:cut], kiwi.tokenize(surface[cut:])
+        if (
+            [token.tag[:2] for token in verb] in (["VV", "EF"], ["VA", "EF"])
+            and verb[0].form not in ("하", "되", "지")  # 고급지다 is no noun with a verb
+            and all(token.tag[0] in "NMX" for token in kiwi.tokenize(noun))
+        ):
+            stem = verb[0].form
+            stems = [stem, stem[:-1] + chr(ord(stem[-1]) - 8)] if ends_in_rieul(stem) else [stem]
+            return [[(noun, "N"), (form, "V")] for form in stems]  # 갓생을 사는: the ㄹ is dropped
+    return []
+
+
+def _lemmas(kiwi: Any, surface: str, without: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Content morphemes as (form, first letter of the tag); the last ending dropped.
+
+    Args:
+        without: (word, tag) that the dictionary is read without.
+    """
+    lemmas = []
+    for part in _parts(surface):
+        if part == "\x00":
+            lemmas.append(("", "*"))
+        else:
+            lemmas += [
+                (token.form, token.tag[0])
+                for token in kiwi.tokenize(part, blocklist=without)
+                if is_content(token)
+            ]
+    while lemmas and lemmas[0][1] == "*":
+        lemmas.pop(0)
+    while lemmas and lemmas[-1][1] == "*":
+        lemmas.pop()
+    return lemmas
+
+
+def surface_pattern(surface: str) -> re.Pattern:
+    """Finds a spelling with any spacing inside it."""
+    body = []
+    for part in _parts(surface):
+        if part == "\x00":
+            if body:
+                body.append(r"\S{1,12}(?:\s\S{1,12}){0,2}?")
+        elif part.strip():
+            letters = [re.escape(character) for character in part if not character.isspace()]
+            body.append(r"\s?".join(letters))
+    pattern = r"\s?".join(body)
+    first, last = surface[0], surface[-1]
+    if "ㄱ" <= first <= "ㅣ":  # ㄹㅇ must not be found inside another run of jamo …
+        pattern = r"(?<![ㄱ-ㅣ])" + pattern
+    if "ㄱ" <= last <= "ㅣ":  # … though laughter may follow: ㄹㅇㅋㅋ
+        pattern += rf"{last}*(?=[ㅋㅎㅠㅜ]|(?![ㄱ-ㅣ]))"
+    if re.match(r"[A-Za-z]", first):
+        pattern = r"(?<![A-Za-z])" + pattern
+    if re.match(r"[A-Za-z]", last):
+        pattern += r"(?![A-Za-z])"
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _contains(tokens: list[tuple[str, str]], lemmas: list[tuple[str, str]]) -> bool:
+    """Whether the lemmas stand in the tokens in order, gaps only at placeholders (≤ 6 tokens)."""
+
+    def follow(position: int, index: int) -> bool:
+        if index == len(lemmas):
+            return True
+        if lemmas[index][1] == "*":
+            return any(follow(position + gap, index + 1) for gap in range(1, 7))
+        return (
+            position < len(tokens)
+            and tokens[position] == lemmas[index]
+            and follow(position + 1, index + 1)
+        )
+
+    return any(follow(start, 0) for start in range(len(tokens)))

@@ -1,0 +1,270 @@
+"""What can be known before a GPU hour is spent: from the tokenizer, the config and the data alone.
+
+    check     the examples teach what inference will ask for, and to stop
+    plan      effective batch and optimizer steps
+    memory    what the run will hold, against the card
+    leaks     no evaluation question and no held-out term in the training rows
+    licence   what the base model may be used for
+
+``report`` says all of it in a few lines.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from malmat.lm import chat
+from malmat.lm.chat import IGNORE
+from malmat.train.memory import _PARTS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+_PROBE = [
+    {"role": "user", "content": "주말에 뭐 해?"},
+    {"role": "assistant", "content": "집콕이지"},
+]
+
+
+_EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*")
+
+
+_ROUND_TRIPS = 500
+"""Conversations rendered a second time; more would take longer than the rest together."""
+
+
+def check(
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[dict[str, list[int]]],
+    conversations: Sequence[list[dict]] = (),
+    *,
+    pad_token_id: int | None = None,
+    skipped: int = 0,
+    batch_size: int = 1,
+) -> dict[str, Any]:
+    """Check encoded examples, and the template they were rendered with.
+
+    Args:
+        examples: ``{input_ids, labels}`` rows of ``chat.encode_example``.
+        conversations: the messages the examples come from, in their order; up to 500,
+            spread over the data, are rendered again as inference does it.
+        pad_token_id: default: the tokenizer's.
+        skipped: rows left out as too long, to be counted.
+        batch_size: examples a device and step, for the greatest batch.
+
+    Returns:
+        ``examples, skipped, tokens, labelled_tokens, labelled_share, mean, median, p95,
+        longest`` (tokens an example), ``worst_tokens, worst_labelled`` (of the batch with
+        the longest examples), ``terminator``, ``terminators`` (where generation stops),
+        ``pad_is_terminator``, ``thinking`` (``off``, or None where the template knows none).
+
+    Raises:
+        ValueError: an example whose labels are not the answer with the turn's end, two
+            ``<bos>``, a terminator inside an answer, or a template that renders training
+            and inference differently or cannot switch thinking off.
+    """
+    if not examples:
+        raise ValueError("there is no example to train on")
+    end = chat.end_of_turn(tokenizer)
+    thinking = thinking_off(tokenizer)
+    round_trip(tokenizer, _PROBE)
+    stops = set(chat.terminators(tokenizer))
+    for number, example in enumerate(examples, 1):
+        _check_example(tokenizer, example, end, stops, number)
+    if conversations:
+        if len(conversations) != len(examples):
+            raise ValueError(f"{len(conversations)} conversations for {len(examples)} examples")
+        for index in range(0, len(examples), math.ceil(len(examples) / _ROUND_TRIPS)):
+            messages, ids = conversations[index], examples[index]["input_ids"]
+            prompt = chat.encode_prompt(tokenizer, messages[:-1])
+            if _labelled_from(examples[index]) != len(prompt) or ids[: len(prompt)] != prompt:
+                raise ValueError(
+                    f"example {index + 1}: the prompt trained on is not the one of inference"
+                )
+            round_trip(tokenizer, messages, number=index + 1)
+    lengths = sorted(len(example["input_ids"]) for example in examples)
+    labelled = [_count_labels(example) for example in examples]
+    largest = sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"]))
+    largest = largest[:batch_size]
+    stop = end[-1]
+    pad = tokenizer.pad_token_id if pad_token_id is None else pad_token_id
+    return {
+        "examples": len(examples),
+        "skipped": skipped,
+        "tokens": sum(lengths),
+        "labelled_tokens": sum(labelled),
+        "labelled_share": round(sum(labelled) / sum(lengths), 4),
+        "mean": round(sum(lengths) / len(lengths), 1),
+        "median": _quantile(lengths, 0.5),
+        "p95": _quantile(lengths, 0.95),
+        "longest": lengths[-1],
+        "worst_tokens": sum(len(examples[i]["input_ids"]) for i in largest),
+        "worst_labelled": max(
+            sum(labelled[i] for i in largest), sum(sorted(labelled)[-batch_size:])
+        ),
+        "terminator": tokenizer.convert_ids_to_tokens(stop),
+        "terminators": tokenizer.convert_ids_to_tokens(chat.terminators(tokenizer)),
+        "pad_is_terminator": pad == stop,
+        "thinking": thinking,
+    }
+
+
+def _quantile(ordered: list[int], share: float) -> int:
+    """Nearest rank: the smallest value that the share of the values does not exceed."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _labelled_from(example: dict[str, list[int]]) -> int:
+    labels = example["labels"]
+    return next((n for n, label in enumerate(labels) if label != IGNORE), len(labels))
+
+
+def _count_labels(example: dict[str, list[int]]) -> int:
+    return sum(label != IGNORE for label in example["labels"])
+
+
+def _check_example(
+    tokenizer: PreTrainedTokenizerBase,
+    example: dict[str, list[int]],
+    end: list[int],
+    stops: set[int],
+    number: int,
+) -> None:
+    ids, labels = example["input_ids"], example["labels"]
+    start = _labelled_from(example)
+    if len(ids) != len(labels) or start == len(labels):
+        raise ValueError(f"example {number} has no labelled token")
+    if labels[-len(end) :] != end:
+        raise ValueError(
+            f"example {number}: the end of turn {tokenizer.convert_ids_to_tokens(end)} carries no "
+            "label: the model would never stop"
+        )
+    if start == 0:
+        raise ValueError(f"example {number}: the loss falls on the prompt, too")
+    if labels[start:] != ids[start:]:
+        raise ValueError(f"example {number}: labels are not the tokens of the answer")
+    bos = tokenizer.bos_token_id
+    if bos is not None and ids[:2] == [bos, bos]:
+        raise ValueError(f"example {number}: the prompt begins with two <bos> tokens")
+    if stops & set(ids[start : -len(end)]):
+        raise ValueError(
+            f"example {number}: the answer holds a token that ends the turn in its middle: "
+            f"{tokenizer.decode(ids[start:])[:80]!r}"
+        )
+
+
+def thinking_off(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """``off`` where the template writes or knows a thinking block, None where it does not.
+
+    Raises:
+        ValueError: the prompt ends inside a thinking block all the same, so that the
+            answer would be trained as a thought.
+    """
+    prompt = chat.render_prompt(tokenizer, _PROBE[:1]).rstrip()
+    if prompt.endswith(("<think>", "assistant/think")):
+        raise ValueError(
+            f"{tokenizer.name_or_path}: the chat template opens a thinking block that cannot be "
+            "switched off: answers would be trained as thoughts; use the instruct model"
+        )
+    known = any(name in str(tokenizer.chat_template) for name in chat.THINKING_OFF)
+    return "off" if known or _EMPTY_THOUGHT.search(prompt) else None
+
+
+def round_trip(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, number: int | None = None
+) -> None:
+    """Whether a whole conversation is the prompt of inference, the answer and the end of turn.
+
+    An empty thinking block is passed over: some templates (EXAONE 4) write it before
+    an answer in the making only. What is trained is what inference sees.
+
+    Raises:
+        ValueError: saying where the two renderings part.
+    """
+    prompt = chat.render_prompt(tokenizer, messages[:-1])
+    answer = messages[-1]["content"].strip()
+    trained = [*messages[:-1], {**messages[-1], "content": answer}]
+    whole = _EMPTY_THOUGHT.sub("", chat.render_conversation(tokenizer, trained))
+    expected = _EMPTY_THOUGHT.sub("", prompt) + answer
+    if whole.startswith(expected):
+        return
+    at = next((n for n, (a, b) in enumerate(zip(expected, whole, strict=False)) if a != b), None)
+    at = min(len(expected), len(whole)) if at is None else at
+    raise ValueError(
+        f"{tokenizer.name_or_path}: the chat template renders "
+        + (f"example {number}" if number else "a conversation")
+        + " differently at training and at inference: the prompt with the answer has "
+        f"{expected[max(0, at - 15) : at + 25]!r} where the conversation has "
+        f"{whole[max(0, at - 15) : at + 25]!r}"
+    )
+
+
+def plan(
+    examples: int,
+    *,
+    batch_size: int,
+    gradient_accumulation_steps: int,
+    num_epochs: float,
+    max_steps: int = -1,
+    world_size: int = 1,
+) -> dict[str, int]:
+    """``effective`` batch and optimizer ``steps``, counted as transformers' Trainer does.
+
+    A last batch or step that is not full is a step of its own
+    (``Trainer.set_initial_training_values``, transformers 5.17).
+    """
+    batches = math.ceil(examples / (batch_size * world_size))
+    a_pass = max(1, math.ceil(batches / gradient_accumulation_steps))
+    return {
+        "effective": batch_size * gradient_accumulation_steps * world_size,
+        "steps": max_steps if max_steps > 0 else math.ceil(num_epochs * a_pass),
+    }
+
+
+def report(
+    facts: dict[str, Any],
+    steps: dict[str, int] | None = None,
+    estimate: dict[str, Any] | None = None,
+    terms: dict[str, Any] | None = None,
+) -> list[str]:
+    """What ``check``, ``plan``, ``memory`` and ``licence`` found, a line each."""
+    lines = [
+        f"data: {facts['examples']:,} examples ({facts['skipped']:,} too long, left out), "
+        f"{facts['tokens']:,} tokens; an example has {facts['mean']:g} on average, median "
+        f"{facts['median']}, p95 {facts['p95']}, longest {facts['longest']}",
+        f"loss: on the {facts['labelled_tokens']:,} tokens of answers and turn ends "
+        f"({facts['labelled_share']:.1%}); a turn ends with {facts['terminator']}"
+        + (" (also the padding, which carries no loss)" if facts["pad_is_terminator"] else "")
+        + f", generation stops at {', '.join(facts['terminators'])}"
+        + ("; thinking is off" if facts["thinking"] else ""),
+    ]
+    if steps:
+        lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} examples")
+    if estimate:
+        parts = ", ".join(f"{name} {estimate[name]:.2f}" for name in _PARTS)
+        lines.append(
+            f"memory: about {estimate['total']:.1f} of {estimate['available']:.1f} GiB "
+            f"({estimate['device']}): {parts}; {estimate['trained'] / 1e6:,.1f} of "
+            f"{estimate['parameters'] / 1e6:,.1f} million parameters are trained"
+        )
+        if not estimate["fits"]:
+            lines.append(
+                "warning: it will hardly fit. A smaller --batch_size with more "
+                "--gradient_accumulation_steps, --gradient_checkpointing, a shorter "
+                "--max_seq_length, LoRA, or --option_4bit need less"
+            )
+    elif estimate is None and steps:
+        lines.append("memory: not estimated (the model's config needs its own code)")
+    if terms:
+        use = {True: "", False: "; NOT for commercial use", None: "; check its conditions"}
+        said = terms["licence"] or "unknown: check the model's page"
+        lines.append(
+            f"licence of {terms['model']}: {said}"
+            + (use[terms["commercial"]] if terms["licence"] else "")
+            + (f" (by {terms['source']})" if terms["licence"] else "")
+        )
+    return lines

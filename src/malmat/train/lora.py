@@ -1,0 +1,122 @@
+"""Low-rank adapters: their options, the model under one, and the model they merge into."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from malmat.cli import positive
+from malmat.errors import InputError
+from malmat.files import read_json, write_json
+from malmat.lm.chat import terminators
+from malmat.lm.load import OWN_BASE, base_of, fingerprint, load_model, load_tokenizer
+from malmat.train.checkpoints import is_whole, seal
+
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""KoCulture's published choice; the families it trains name them alike."""
+
+
+def add_arguments(options: argparse.ArgumentParser) -> Any:
+    """The adapter's options, with KoCulture's published values; gives the group of those that
+    exclude each other."""
+    lora = options.add_argument_group("LoRA")
+    lora.add_argument("--lora_r", type=positive, default=32)
+    lora.add_argument("--lora_alpha", type=positive, default=32)
+    lora.add_argument("--lora_dropout", type=float, default=0.0)
+    lora.add_argument(
+        "--lora_modules", nargs="+", default=MODULES, help="names (lm_head too), or 'all-linear'"
+    )
+    lora.add_argument("--use_rslora", action="store_true", help="scale by alpha / sqrt(r)")
+    choice = lora.add_mutually_exclusive_group()
+    choice.add_argument("--option_4bit", action="store_true", help="QLoRA: NF4, quantized twice")
+    choice.add_argument("--option_8bit", action="store_true", help="LoRA on 8-bit weights")
+    lora.add_argument("--merge", action="store_true", help="also write the merged model")
+    return choice
+
+
+def quantization(args: argparse.Namespace) -> str | None:
+    """What the options say: ``4bit``, ``8bit`` or None."""
+    return "4bit" if args.option_4bit else "8bit" if args.option_8bit else None
+
+
+def with_adapter(args: argparse.Namespace) -> Any:
+    """The model of ``--model_name`` with a new adapter to train; an adapter there is merged first.
+
+    rsLoRA: Kalajdzievski (2023), *A Rank Stabilization Scaling Factor for Fine-Tuning with
+    LoRA*. QLoRA: Dettmers et al. (2023).
+
+    Raises:
+        InputError: no such model, or none of the modules is in it.
+    """
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    model_name = merged_base(args)
+    model = load_model(
+        model_name, quantization=quantization(args), trust_remote_code=args.trust_remote_code
+    ).train()
+    if quantization(args):
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=args.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    modules = args.lora_modules
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=args.lora_r,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules="all-linear" if modules == ["all-linear"] else modules,
+        use_rslora=args.use_rslora,
+    )
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if missing := [m for m in modules if m != "all-linear" and m not in names]:
+        raise InputError(
+            f"the model has no {', '.join(missing)}",
+            field="lora_modules",
+            fix="Name modules of this model, or 'all-linear'.",
+        )
+    return get_peft_model(model, config)
+
+
+def write_merged(adapter: str | Path, folder: Path, *, trust_remote_code: bool = False) -> None:
+    """Write the model that an adapter and its base make together, in the base's own precision.
+
+    The base is loaded anew without quantization, since weights that went through 4 bits would
+    carry their rounding into the merged model, and on the CPU, beside a card that may be full.
+    """
+    options = {"trust_remote_code": trust_remote_code}
+    model = load_model(str(adapter), device="cpu", **options)
+    tokenizer = load_tokenizer(str(adapter), **options)
+    model.generation_config.eos_token_id = terminators(tokenizer, model.generation_config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    seal(folder)
+
+
+def merged_base(args: argparse.Namespace) -> str:
+    """What a new adapter can stand on: the model itself, or an adapter merged into its base.
+
+    The merged model is written to ``base`` in the new adapter's folder, where loading the
+    adapter looks for it, and is made again only if ``--model_name`` has changed.
+    """
+    from accelerate import PartialState
+
+    if not is_adapter(args.model_name):
+        return args.model_name
+    folder = Path(args.output_dir) / OWN_BASE
+    source = {"merged_from": args.model_name, "fingerprint": fingerprint(args.model_name)}
+    marker = folder / "malmat.json"
+    with PartialState().main_process_first():
+        if not (is_whole(folder) and read_json(marker) == source):
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(marker, source)
+            write_merged(args.model_name, folder, trust_remote_code=args.trust_remote_code)
+    return str(folder)
+
+
+def is_adapter(model_name: str) -> bool:
+    """Whether a model's name is the folder of an adapter."""
+    return Path(model_name).is_dir() and base_of(model_name) is not None
