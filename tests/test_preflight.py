@@ -591,7 +591,7 @@ def test_the_report_says_it_all(model_folder, tokenizer):
     facts = check(tokenizer, examples, skipped=3)
     steps = plan(1, batch_size=1, gradient_accumulation_steps=64, num_epochs=3)
     estimate = memory(str(model_folder), tokens=50, labelled=9)
-    terms = licence("LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct")
+    terms = licences.licence("LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct")
     lines = report(facts, steps, estimate, terms)
     text = "\n".join(lines)
     assert len(lines) == 5
@@ -602,5 +602,5 @@ def test_the_report_says_it_all(model_folder, tokenizer):
     assert "hardly fit" not in text
     wide = report(facts, steps, {**estimate, "fits": False})
     assert any("hardly fit" in line for line in wide)
-    unknown = report(facts, terms=licence("a/b"))[-1]
+    unknown = report(facts, terms=licences.licence("a/b"))[-1]
     assert "unknown" in unknown
