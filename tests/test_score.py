@@ -8,23 +8,24 @@ import random
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 
+from malmat.answer.open import open_model
+from malmat.evaluate import scorers
 from malmat.evaluate.judges import (
-    Candidates,
+    GradeJudge,
     OutOfRange,
-    build_requests,
+    TermJudge,
     fenced,
     judge_by_api,
-    read_score,
-    read_used,
+    judge_requests,
     unmarked,
 )
 from malmat.evaluate.trust import family_warning, length_correlation, self_agreement, trust_figures
 from malmat.journal import Journal
 from malmat.prompts import load_prompts
+from malmat.text.candidates import Candidates
 from tests.conftest import ROOT
 from tests.fake_llm import FakeLLM
 
@@ -52,12 +53,8 @@ def terms(tmp_path):
     return write(tmp_path / "terms.json", rows)
 
 
-def settings(**changes):
-    plain = {
-        "scorer_name": "judge", "score_mode": "usage", "n": 1, "full_list": False,
-        "base_url": None, "concurrency": 4, "max_cost": None,
-    }  # fmt: skip
-    return SimpleNamespace(**(plain | changes))
+JUDGES = {"understand": GradeJudge("JUDGE_UNDERSTAND"), "usage": TermJudge("JUDGE_USAGE")}
+read_score, read_used = (JUDGES[mode].read for mode in ("understand", "usage"))
 
 
 def score(script, mode, answers, terms, output, *words, **environment):
@@ -169,8 +166,8 @@ ATTACKS = [
 @pytest.mark.parametrize("mode", ["understand", "usage"])
 def test_an_answer_stays_inside_its_marks(attack, mode):
     row = {"id": "r1", "question": "뭐 해?", "answer": attack, "title": "갓생", "content": "뜻"}
-    args = settings(score_mode=mode, full_list=True)
-    (request,) = build_requests(args, load_prompts(), LISTED, [row])
+    prompts = load_prompts()
+    (request,) = judge_requests(JUDGES[mode], prompts, [row], LISTED, full_list=True)
     text = request.messages[0]["content"]
     start, *_, end = fenced(row).split("\n")
     assert text.count(start) == text.count(end) == 1
@@ -247,17 +244,15 @@ def test_a_judgement_that_is_missing_is_asked_for_again(script, tmp_path, terms)
 
 
 def test_time_is_of_all_runs(tmp_path):
-    import score as script
-
     with Journal(tmp_path / "j.jsonl") as journal:
         journal.append({"key": "seconds", "seconds": 40.0})
-        with script.measured(journal):
+        with scorers.measured(journal):
             pass
-        assert script.seconds_of(journal) == 40.0, "a run that found all did nothing"
-        with script.measured(journal):
+        assert scorers.seconds_of(journal) == 40.0, "a run that found all did nothing"
+        with scorers.measured(journal):
             journal.append({"key": "new"})
             time.sleep(0.11)
-        assert script.seconds_of(journal) > 40.0
+        assert scorers.seconds_of(journal) > 40.0
 
 
 # ------------------------------------------------------------------------- replies
@@ -356,8 +351,9 @@ def test_a_plain_answer_has_few_candidates_and_a_call_is_short():
     ]
     row = {"id": "r", "question": "뭐 해?", "answer": "집에서 책 읽고 있어. 너는 뭐 하고 있어?"}
     prompts = load_prompts()
-    (short,) = build_requests(settings(), prompts, many, [row])
-    (full,) = build_requests(settings(full_list=True), prompts, many, [row])
+    judge = JUDGES["usage"]
+    (short,) = judge_requests(judge, prompts, [row], many)
+    (full,) = judge_requests(judge, prompts, [row], many, full_list=True)
     sizes = [len(request.messages[0]["content"]) for request in (short, full)]
     assert sizes[0] * 10 < sizes[1]
     assert all(term["title"] in full.messages[0]["content"] for term in many)
@@ -378,7 +374,7 @@ def test_slang_beside_the_candidates_counts_where_it_is_listed(
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
     monkeypatch.setattr(Candidates, "of", lambda _, text: LISTED[:1] if "갓생" in text else [])
     verdict = verdict_of(tmp_path, answer, {"used": False, "term": "", "other": other})
-    assert verdict["used"] is used
+    assert verdict["value"] == used
     assert verdict.get("other") == kept
     assert verdict["terms"] == (["점메추"] if used else [])
 
@@ -388,11 +384,9 @@ def verdict_of(tmp_path, answer, *said, mode="usage", n=None, **environment):
     replies = iter([json.dumps(reply) if reply else "" for reply in said])
     row = {"id": "r", "question": "뭐 해?", "answer": answer, "title": "갓생", "content": "뜻"}
     with FakeLLM(lambda *_: next(replies)) as server, Journal(tmp_path / "j.jsonl") as journal:
-        args = settings(
-            base_url=f"{server.url}/v1", score_mode=mode, n=n or len(said), concurrency=1
-        )
-        requests = build_requests(args, load_prompts(), LISTED, [row])
-        return judge_by_api(args, requests, journal, LISTED)["r"]
+        judge, model = JUDGES[mode], open_model("judge", base_url=f"{server.url}/v1")
+        requests = judge_requests(judge, load_prompts(), [row], LISTED, n=n or len(said))
+        return judge_by_api(model, judge, requests, journal, LISTED, concurrency=1)["r"]
 
 
 @pytest.mark.parametrize(
@@ -407,7 +401,7 @@ def verdict_of(tmp_path, answer, *said, mode="usage", n=None, **environment):
 def test_a_use_is_of_a_listed_term(tmp_path, monkeypatch, answer, term, terms, other):
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
     verdict = verdict_of(tmp_path, answer, {"used": True, "term": term, "other": ""})
-    assert (verdict["used"], verdict["terms"]) == (bool(terms), terms)
+    assert (verdict["value"], verdict["terms"]) == (bool(terms), terms)
     assert verdict.get("other") == other
 
 
@@ -415,14 +409,14 @@ def test_several_judgements_of_a_use(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
     yes = {"used": True, "term": "갓생", "other": ""}
     no = {"used": False, "term": "", "other": ""}
-    assert verdict_of(tmp_path / "1", "갓생 산다", yes, no, yes)["used"] is True
+    assert verdict_of(tmp_path / "1", "갓생 산다", yes, no, yes)["value"] == 1
     verdict = verdict_of(tmp_path / "2", "갓생 산다", no, yes, no)
-    assert (verdict["used"], verdict["terms"]) == (False, [])
+    assert (verdict["value"], verdict["terms"]) == (0, [])
     # One of three cannot be read, and the others differ: no verdict.
     broken = {"used": "?"}
     verdict = verdict_of(tmp_path / "3", "갓생 산다", yes, no, *[broken] * 3, n=3)
     assert verdict["status"] == "parse_error"
-    assert "used" not in verdict
+    assert "value" not in verdict
     assert verdict["judge_statuses"] == {"ok": 2, "parse_error": 1}
     # Of failures that differ, the row has the one that the next run asks again.
     off = {"score": 9}
@@ -520,8 +514,8 @@ def test_a_judge_of_the_same_family_is_warned_of(judge_name, model, writers, war
 
 
 def test_figures_of_rows_without_a_score():
-    rows = [{"answer": "", "status": "empty", "stage": "answer", "score": None}]
-    trust = trust_figures(rows, "score", "gpt-4.1", "m", [])
+    rows = [{"answer": "", "status": "empty", "stage": "answer", "value": None}]
+    trust = trust_figures(rows, "gpt-4.1", "m", [])
     assert trust == {
         "length_correlation": None,
         "run_on_rate": {"leaked": 0, "total": 0, "rate": 0.0},

@@ -70,7 +70,7 @@ def test_wilson_of_nothing():
 
 
 def test_summary_counts_what_is_missing():
-    summary = stats.summarize([4, None, 2, None], worst=1, best=5)
+    summary = stats.summarize([4, None, 2, None], low=1, high=5)
     assert summary["mean"] == 3
     assert (summary["n_scored"], summary["n_total"]) == (2, 4)
     assert summary["bounds"] == [(6 + 2) / 4, (6 + 10) / 4]
@@ -78,13 +78,13 @@ def test_summary_counts_what_is_missing():
 
 
 def test_summary_with_all_scored_is_bounded_by_its_mean():
-    summary = stats.summarize([1, 2, 3], worst=1, best=5)
+    summary = stats.summarize([1, 2, 3], low=1, high=5)
     assert summary["bounds"] == [2, 2]
     assert summary["interval"][0] < 2 < summary["interval"][1]
 
 
 def test_summary_of_a_rate():
-    summary = stats.summarize([1, 0, 1, None, True, False], worst=0, best=1, rate=True)
+    summary = stats.summarize([1, 0, 1, None, True, False], low=0, high=1, rate=True)
     assert summary["mean"] == 0.6
     assert summary["interval"] == pytest.approx(list(stats.proportion_interval(3, 5)))
     assert summary["bounds"] == [3 / 6, 4 / 6]
@@ -92,7 +92,7 @@ def test_summary_of_a_rate():
 
 @pytest.mark.parametrize("rate", [True, False])
 def test_summary_where_nothing_was_scored(rate):
-    summary = stats.summarize([None, None], worst=0, best=1, rate=rate)
+    summary = stats.summarize([None, None], low=0, high=1, rate=rate)
     assert summary["mean"] is None
     assert summary["interval"] is None
     assert (summary["n_scored"], summary["n_total"]) == (0, 2)
@@ -100,7 +100,7 @@ def test_summary_where_nothing_was_scored(rate):
 
 
 def test_summary_of_no_rows():
-    summary = stats.summarize([], worst=0, best=1)
+    summary = stats.summarize([], low=0, high=1)
     assert summary["mean"] is summary["interval"] is None
     assert summary["bounds"] == [None, None]
     assert summary["n_total"] == 0
@@ -108,10 +108,10 @@ def test_summary_of_no_rows():
 
 def test_summary_drops_the_clusters_of_missing_rows():
     values, clusters = [1, None, 2, 3, *range(12)], ["a", "z", "b", "b", *"cdefghijklmn"]
-    summary = stats.summarize(values, worst=0, best=15, clusters=clusters)
+    summary = stats.summarize(values, low=0, high=15, clusters=clusters)
     kept = [value for value in values if value is not None]
     assert summary["interval"] == list(stats.bootstrap_interval(kept, ["a", *clusters[2:]]))
-    one = stats.summarize(values[:4], worst=1, best=5, clusters=["a"] * 4)
+    one = stats.summarize(values[:4], low=1, high=5, clusters=["a"] * 4)
     assert (one["mean"], one["interval"]) == (2, [1, 5])  # one cluster says nothing: the scale
 
 
@@ -203,7 +203,7 @@ def test_difference_of_independent_means():
 def test_difference_of_independent_rates_is_newcombes():
     from statsmodels.stats.proportion import confint_proportions_2indep
 
-    first, second = (stats.summarize([1] * k + [0] * (n - k), worst=0, best=1, rate=True)
+    first, second = (stats.summarize([1] * k + [0] * (n - k), low=0, high=1, rate=True)
                      for k, n in ((12, 50), (25, 60)))  # fmt: skip
     expected = confint_proportions_2indep(25, 60, 12, 50, method="newcomb", compare="diff")
     assert stats.independent_difference(first, second)["interval"] == pytest.approx(list(expected))

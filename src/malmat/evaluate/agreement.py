@@ -11,7 +11,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from malmat.evaluate.stats import FEWEST_FOR_BOOTSTRAP, proportion_interval, summarize
+from malmat.evaluate.stats import (
+    FEWEST_FOR_BOOTSTRAP,
+    cluster_bootstrap,
+    proportion_interval,
+    summarize,
+    sums_by_cluster,
+)
 
 
 def of_scores(
@@ -38,17 +44,16 @@ def of_scores(
         for r, g in zip(right, given, strict=True)
     ]
     exact = share(int(sum(hit or 0 for hit in hits)), len(pairs))
-    if pairs:  # the wider of both: where all clusters are alike, the one over them has no width
-        by_cluster = summarize(hits, worst=0, best=1, clusters=clusters)["interval"]
-        ends = zip(exact["interval"], by_cluster, strict=True)
-        exact["interval"] = [side(end) for side, end in zip((min, max), ends, strict=True)]
+    if pairs:
+        scored = [hit for hit in hits if hit is not None]
+        exact["interval"] = list(rate_interval(scored, [c for _, _, c in pairs]))
     return {
         "n_scored": len(pairs),
         "n_total": len(errors),
         **weighted_kappa(*_columns(pairs)),
         "exact": exact,
-        "error": summarize(errors, worst=-4, best=4, clusters=clusters),
-        "absolute_error": summarize(absolute, worst=0, best=4, clusters=clusters),
+        "error": summarize(errors, low=-4, high=4, clusters=clusters),
+        "absolute_error": summarize(absolute, low=0, high=4, clusters=clusters),
     }
 
 
@@ -124,7 +129,7 @@ def weighted_kappa(
     """
     x, y = np.asarray(first, float), np.asarray(second, float)
     rows = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1)
-    return _with_interval("kappa", _kappa, _by_cluster(rows, clusters), seed)
+    return _with_interval("kappa", _kappa, sums_by_cluster(rows, clusters), seed)
 
 
 def _kappa(sums: np.ndarray) -> np.ndarray:
@@ -166,16 +171,6 @@ def _alpha(sums: np.ndarray) -> np.ndarray:
         return np.where(expected > 1e-12, 1 - observed / expected, np.nan)
 
 
-def _by_cluster(rows: np.ndarray, clusters: Sequence[str] | None) -> np.ndarray:
-    """The rows' sums, a line a cluster: all that the statistics need of the rows."""
-    if clusters is None:
-        return rows
-    names, index = np.unique(np.asarray(clusters, str), return_inverse=True)
-    sums = np.zeros((len(names), rows.shape[1]))
-    np.add.at(sums, index, rows)
-    return sums
-
-
 def _with_interval(
     name: str, statistic: Callable[[np.ndarray], np.ndarray], sums: np.ndarray, seed: int
 ) -> dict:
@@ -183,7 +178,5 @@ def _with_interval(
     found = not np.isnan(value)
     interval = None
     if found and len(sums) >= FEWEST_FOR_BOOTSTRAP:
-        generator = np.random.default_rng(seed)
-        draws = [sums[generator.integers(0, len(sums), len(sums))].sum(0) for _ in range(2_000)]
-        interval = [float(q) for q in np.nanquantile(statistic(np.array(draws)), [0.025, 0.975])]
+        interval = list(cluster_bootstrap(sums, statistic, resamples=2_000, seed=seed))
     return {name: value if found else None, "interval": interval}

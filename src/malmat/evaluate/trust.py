@@ -7,6 +7,10 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
+
+from malmat.evaluate.task import Row
+from malmat.files import read_rows
 
 FAMILIES = {
     "gpt": r"gpt|chatgpt|(?<![a-z])o[134](?![a-z0-9])|davinci",
@@ -96,20 +100,29 @@ def self_agreement(judgements: list[list[float]]) -> dict | None:
     }
 
 
-def trust_figures(rows: list[dict], field: str, judge: str, model: str, writers: list[str]) -> dict:
-    """All of them, for the rows of a result file.
+def pair_writers(path: str) -> list[str]:
+    """The ``model`` of each training pair, nested or flat; [] where there is no such file."""
+    if not Path(path).exists():
+        return []
+    rows = [row for _, row in read_rows(path) if isinstance(row, dict)]
+    pairs = [pair for row in rows for pair in row.get("conversations") or [row]]
+    return [str(pair["model"]) for pair in pairs if isinstance(pair, dict) and pair.get("model")]
+
+
+def trust_figures(rows: list[Row], judge: str, model: str, writers: list[str]) -> dict:
+    """All of them, for the rows of a score file.
 
     Args:
-        rows: with ``answer``, ``status``, ``stage`` and the score in ``field``.
-        field: ``score`` or ``used``.
+        rows: with ``answer``, ``status``, ``stage`` and ``value``.
+        judge: the scorer's name.
     """
-    scored = [row for row in rows if row[field] is not None]
+    scored = [row for row in rows if row["value"] is not None]
     answered = [r for r in rows if r["stage"] == "judge" or r["status"] in ("leaked", "truncated")]
     leaked = sum(row["status"] == "leaked" for row in answered)
     versions = {row["judge_version"] for row in rows if row.get("judge_version")}
     return {
         "length_correlation": length_correlation(
-            [len(row["answer"]) for row in scored], [float(row[field]) for row in scored]
+            [len(row["answer"]) for row in scored], [float(row["value"]) for row in scored]
         ),
         "run_on_rate": {
             "leaked": leaked,

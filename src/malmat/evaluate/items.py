@@ -1,0 +1,41 @@
+"""Reads the items of tasks: questions with choices, and which terms are held out of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from malmat.errors import InputError
+from malmat.evaluate.task import Item
+from malmat.files import check_fields, read_rows
+from malmat.formats import read_questions
+
+
+def read_choices(path: str | Path) -> list[Item]:
+    """Questions with choices: ``[{question, choices, target, title?, split?}]``.
+
+    Raises:
+        InputError: fewer than two choices, one that is blank or stands twice, or a target that
+            is none of them (the row without a target is one of a test set, and may be).
+    """
+    lines = [line for line, _ in read_rows(path)]
+    items: list[Item] = []
+    for line, row in zip(lines, read_questions(path), strict=True):
+        check_fields(row, {"choices": list}, path=path, line=line)
+        choices = row["choices"]
+        if len(choices) < 2 or not all(isinstance(text, str) and text.strip() for text in choices):
+            problem = "expected two choices or more, each with text"
+        elif len({text.strip() for text in choices}) < len(choices):
+            problem = "a choice stands in it twice"
+        elif row.get("target") is not None and row["target"] not in choices:
+            problem = f"the target {row['target']!r} is none of them"
+        else:
+            items.append(row)  # type: ignore[arg-type]
+            continue
+        raise InputError(problem, path=path, line=line, field="choices")
+    return items
+
+
+def read_splits(path: str | Path) -> dict[str, str]:
+    """Title → ``seen`` or ``unseen``: whether a term stands in the training data."""
+    rows = (row for _, row in read_rows(path))
+    return {row["title"]: row["split"] for row in rows if row.get("title") and row.get("split")}

@@ -1,0 +1,181 @@
+"""What a task declares; answering, scoring, comparing and reporting are the same for all tasks.
+
+A task is one file, with its wording and its questions beside it. It says where the questions
+lie, how one becomes messages, and what an answer is worth. It knows no model, no file of results
+and no statistics, and nothing else in the project knows its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypedDict
+
+from malmat.prompts import PROMPT_FILE, load_prompts
+
+
+class Item(TypedDict, total=False):
+    """A question: ``id`` and ``question`` always, the rest as the task has it.
+
+    ``choices`` are what may be answered ("A" "B" "C", "1" … "5", or whole texts); without them
+    the answer is free text. ``target`` is the right answer: a choice, a list of alternatives, or
+    a reference text. ``title`` is what the row is about (a term, a passage): rows that share it
+    are one cluster.
+    """
+
+    id: str
+    question: str
+    choices: list[str]
+    target: Any
+    title: str
+
+
+Row = dict[str, Any]
+"""An item, then its answer, then its verdict: one row for the whole chain, which only grows."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the value of a verdict can be; the statistics follow from it.
+
+    ``rate`` is 0 or 1 (Wilson's interval or a clustered bootstrap; McNemar's test), ``grade`` and
+    ``share`` are numbers between the ends (clustered bootstrap, Wilcoxon's test), ``loss`` is a
+    number from 0 without an upper end, of which less is better.
+    """
+
+    kind: Literal["rate", "grade", "share", "loss"]
+    low: float = 0.0
+    high: float | None = 1.0
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return -1 if self.kind == "loss" else 1
+
+    @property
+    def ticks(self) -> list[float]:
+        """Where a plot marks the scale; empty where it has no upper end."""
+        if self.high is None:
+            return []
+        step = 1.0 if self.kind == "grade" else (self.high - self.low) / 4
+        count = round((self.high - self.low) / step)
+        return [self.low + step * place for place in range(count + 1)]
+
+    def holds(self, value: object) -> bool:
+        """Whether ``value`` is a number on the scale (True and False are 1 and 0)."""
+        if not isinstance(value, (int, float)) or not self.low <= value:
+            return False
+        return value != float("inf") if self.high is None else value <= self.high
+
+
+RATE, SHARE = Scale("rate"), Scale("share")
+GRADE = Scale("grade", 1.0, 5.0)
+LOSS = Scale("loss", 0.0, None)
+
+
+class Judge(Protocol):
+    """How a language model judges a task's answers (``judges.GradeJudge``, ``TermJudge``)."""
+
+    prompt: str
+    local_prompt: str | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What calibrate.py found of a scorer: its kappa with the anchors' right verdicts."""
+
+    kappa: float
+    interval: tuple[float, float]
+    anchors: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a human rater is asked for a verdict.
+
+    Args:
+        question: below the answer.
+        labels: value → the text of its button.
+        rules: the wording → Markdown that says when to choose what.
+        shows_terms: the listed terms that may stand in the answer are shown with it.
+    """
+
+    question: str
+    labels: dict[Any, str]
+    rules: Callable[[dict[str, str]], str]
+    shows_terms: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task's declaration.
+
+    Args:
+        name: of its folder in the results, and on the command line.
+        title, about: its heading in the report, and a sentence below it.
+        scale: of a verdict's value.
+        questions: the file that ``read`` turns into items, each with a unique ``id``.
+        render: the constants of ``prompt_file``, an item and the passages found for it →
+            messages; the same at training and at inference.
+        wording: the constants that ``render`` uses → the placeholders that each must have.
+        scorer: the default one: ``accuracy``, ``exact``, ``rouge1``, ``nll``, ``lexicon``, or
+            ``auto``: the best judge that the keys allow, else ``offline``.
+        offline: the scorer that needs no key, where ``scorer`` is ``auto``.
+        judge: how a language model judges its answers; None where none can.
+        slices: fields of the rows by which figures are shown apart.
+        figures: name → function over scored rows: figures of all rows, as macro-F1.
+        legacy: the names in published score files of a row's value and of the mean.
+        answers: the name of another task whose answers this one scores.
+        choose: how a local model picks one of an item's choices: by the ``label``'s token, or by
+            the likelihood of the whole ``text``.
+        option: the constant of ``prompt_file`` that puts numbered choices into words for a
+            model behind an API, with {question} and {choices}.
+        known: scorer → its agreement with the anchors that ship.
+        asked: how a human rater is asked; None where none is.
+    """
+
+    name: str
+    title: str
+    about: str
+    scale: Scale
+    questions: Path
+    read: Callable[[Path], list[Item]]
+    render: Callable[[dict[str, str], Item, list[str]], list[dict]]
+    scorer: str
+    wording: dict[str, set[str]] = field(default_factory=dict)
+    prompt_file: Path = PROMPT_FILE
+    offline: str | None = None
+    judge: Judge | None = None
+    slices: tuple[str, ...] = ()
+    figures: dict[str, Callable[[list[Row]], float]] = field(default_factory=dict)
+    legacy: tuple[str, str] | None = None
+    answers: str | None = None
+    choose: Literal["label", "text"] = "label"
+    option: str | None = None
+    known: dict[str, Agreement] = field(default_factory=dict)
+    asked: Asked | None = None
+
+    def prompts(self) -> dict[str, str]:
+        """The wording that its questions, choices and judge need, read and checked."""
+        return load_prompts(self.prompt_file)
+
+    @property
+    def value_field(self) -> str:
+        """The name of a row's value in a score file."""
+        return self.legacy[0] if self.legacy else "value"
+
+    @property
+    def mean_field(self) -> str:
+        """The name of the mean in a score file."""
+        return self.legacy[1] if self.legacy else "mean"
+
+    @property
+    def answered_as(self) -> str:
+        """The name of the task whose answer files hold this one's answers."""
+        return self.answers or self.name
+
+
+def cluster(row: Row) -> str:
+    """What a row is about: its title, or its question where it has none."""
+    return row.get("title") or row["question"]
