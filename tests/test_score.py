@@ -13,9 +13,9 @@ import pytest
 
 from malmat.answer.open import open_model
 from malmat.evaluate import scorers
+from malmat.evaluate.items import OutOfRange
 from malmat.evaluate.judges import (
     GradeJudge,
-    OutOfRange,
     TermJudge,
     fenced,
     judge_by_api,

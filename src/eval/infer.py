@@ -1,21 +1,26 @@
-"""Answer the evaluation questions with a model.
+"""Answer a task's questions with a model.
 
     python src/eval/infer.py embedded local usage --limit 20
-    python src/eval/infer.py embedded local understand --adapter checkpoints/embedded-lora
+    python src/eval/infer.py embedded local reply --adapter checkpoints/embedded-lora
     python src/eval/infer.py gpt-4o api understand
+    python src/eval/infer.py Qwen3-8B-malmat-full local usage      # a row of src/train/models.json
     python src/eval/infer.py my-model api usage --base_url http://localhost:8000/v1
     python src/eval/infer.py my-model api usage --base_url http://a:8000/v1,http://b:8000/v1
 
-Reads   understand_questions.json or usage_questions.json (or --questions) and prompt.py.
+Reads   the task's questions (or --questions) and its wording (prompt.py).
 Writes  results/<task>/infer_results/<model>_<task>_inference_results.json (or --output): a
         row a question with its status; beside it a journal, from which a killed run goes on,
         and .run.json: settings, versions, seconds, tokens and cost.
+
+Where a question has choices, a local model weighs them by their log-likelihoods (--score: of the
+label's token, or of the whole text), and an API model answers with a number.
 
 Sampling defaults are the published ones: 256 tokens, temperature 0.7, top_p 0.8, top_k 20,
 repetition penalty 1.15 for local models; 512 tokens, temperature 0.7 for APIs, which are sent
 nothing more than what is given here. OpenAI's reasoning models (o1, o3, o4; gpt-5 and later)
 take neither temperature nor top_p and are sent none; their thinking counts among the tokens, so
-give them more (--max_new_tokens 4096).
+give them more (--max_new_tokens 4096). A base model that was never taught to end its turn
+writes on until it is cut; with --until line the first line break ends an answer, too.
 
 A half-done run goes on where its model, prompt and sampling are the same, whatever the batch size
 or concurrency. Of several --base_url servers the first is part of the model's name, so servers
@@ -30,11 +35,16 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
-from infer_module import API_SAMPLING, answer_questions, api_door, api_sampling, local_door
-from malmat.answer.prices import estimate_tokens, price
-from malmat.answer.request import ASK_AGAIN
+from infer_module import API_SAMPLING, answer_items, api_sampling, build_requests
+from malmat.answer.api import ApiEngine
+from malmat.answer.choices import ChoiceEngine
+from malmat.answer.local import LocalEngine
+from malmat.answer.open import open_model
+from malmat.answer.prices import Meter, estimate_tokens
+from malmat.answer.request import ASK_AGAIN, Engine
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -47,20 +57,24 @@ from malmat.cli import (
     show_settings,
 )
 from malmat.errors import InputError
-from malmat.formats import read_questions
-from malmat.lm.generate import Sampling
+from malmat.evaluate import results
+from malmat.evaluate.task import Item, Task
 from malmat.lm.load import short_name
-from malmat.prompts import chat_messages, load_prompts
+from malmat.lm.sampling import Sampling
+from malmat.models import Answering, answering_for
+from tasks import TASKS
 
 HERE = Path(__file__).parent
-QUESTIONS = {"understand": "understand_questions.json", "usage": "usage_questions.json"}
+LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code", "score", "until")
+API_ONLY = ("base_url", "concurrency", "max_cost")
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
 
 
 def arguments():
     options = parser(__doc__)
-    options.add_argument("model", help="API name, hub id, folder, or 'embedded'")
+    options.add_argument("model", help="row of models.json, API name, hub id, folder, 'embedded'")
     options.add_argument("type", choices=("api", "local"))
-    options.add_argument("task", choices=tuple(QUESTIONS))
+    options.add_argument("task", choices=tuple(TASKS))
     options.add_argument("--questions", help="another file of questions")
     options.add_argument("--output", help="another file for the answers")
     options.add_argument("--results_dir", default=str(HERE / "results"))
@@ -81,27 +95,42 @@ def arguments():
     )
     local.add_argument("--quantization", choices=("4bit", "8bit"))
     local.add_argument("--trust_remote_code", action="store_true", default=None)
+    local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
+    local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
     api.add_argument("--base_url", help="an OpenAI-compatible server, or several with commas")
     api.add_argument("--concurrency", type=positive, help="requests at a time (default: 8)")
     api.add_argument("--max_cost", type=number, help="stop after this many US dollars")
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
-    args = options.parse_args()
+    return resolved(options.parse_args())
+
+
+def resolved(args):
+    """The options with those of the model's row in models.json, and the defaults of its kind."""
+    if row := answering_for(args.model):
+        apply_row(args, row)
     for name in LOCAL_ONLY if args.type == "api" else API_ONLY:
         if getattr(args, name) is not None:
             raise InputError(f"is not for {args.type} models", field=name, fix="Leave it out.")
+    task = TASKS[args.task]
     defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "concurrency": 8}
     if args.type == "local":
-        defaults = {**Sampling().as_dict(), "batch_size": "auto"}
+        defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}
+        defaults["score"] = task.choose
     for name, value in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     return args
 
 
-LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code")
-API_ONLY = ("base_url", "concurrency", "max_cost")
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+def apply_row(args, row: Answering) -> None:
+    if row.kind != args.type:
+        raise InputError(f"'{args.model}' is a row for {row.kind} models", field="type")
+    args.name = args.name or args.model
+    args.model = row.model
+    for name, value in row.options().items():
+        if getattr(args, name, None) is None:
+            setattr(args, name, value)
 
 
 def above_zero(text: str) -> float:
@@ -116,41 +145,30 @@ def batch(text: str) -> int | str:
 
 def main() -> int:
     args = arguments()
-    prompts = load_prompts()
-    questions = read_questions(args.questions or HERE / QUESTIONS[args.task])[: args.limit]
+    task = TASKS[args.task]
+    items = task.read(Path(args.questions or task.questions))[: args.limit]
     name = args.name or short_name(args.adapter or args.model)
-    output = Path(
-        args.output
-        or f"{args.results_dir}/{args.task}/infer_results/{name}_{args.task}_inference_results.json"
-    )
+    output = Path(args.output or results.answers_path(args.results_dir, task, name))
     show_settings("infer", {**vars(args), "output": relative(output)})
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
-    if args.type == "local":
-        check_local(args)
-        sampling = None
-        door = local_door(
-            args.model,
-            Sampling(**given, max_new_tokens=args.max_new_tokens),
-            None if args.batch_size == "auto" else args.batch_size,
-            adapter=args.adapter,
-            quantization=args.quantization,
-            trust_remote_code=bool(args.trust_remote_code),
-        )
-    else:
-        sampling = api_sampling(given, args.max_new_tokens, own_server=bool(args.base_url))
-        door = api_door(args.model, args.base_url, args.concurrency, args.max_cost)
-    plan(args, prompts, questions, output, sampling)
+    engine, sampling, meter = open_engine(args, items, given)
+    how = "number" if args.type == "api" else args.score
+    prompts = task.prompts()
+    requests = build_requests(task, prompts, items, how=how, sampling=sampling)
+    plan(requests, meter, output)
     if args.dry_run:
         return COMPLETE
-    rows = answer_questions(
-        questions,
+    rows = answer_items(
+        task,
+        items,
         prompts,
-        door,
+        engine,
         output,
+        how=how,
         sampling=sampling,
+        meter=meter,
         settings={**vars(args), "name": name},
-        label=f"{name} {args.task}",
-        cost_of=(lambda tokens: price(args.model, tokens)) if sampling else None,
+        label=f"{name} {task.answered_as}",
     )
     counts = Counter(row["status"] for row in rows)
     print(f"answers: {', '.join(f'{n} {status}' for status, n in counts.most_common())}")
@@ -158,10 +176,30 @@ def main() -> int:
     return FAILURES if sum(counts[status] for status in ASK_AGAIN) else COMPLETE
 
 
+def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | None, Meter | None]:
+    """What answers, what an API is sent, and what counts its cost."""
+    if args.type == "api":
+        sampling = api_sampling(given, args.max_new_tokens, own_server=bool(args.base_url))
+        model = open_model(args.model, base_url=args.base_url)
+        meter = Meter(args.model, max_cost=args.max_cost)
+        return ApiEngine(model, args.concurrency), sampling, meter
+    check_local(args)
+    common = {
+        "adapter": args.adapter,
+        "quantization": args.quantization,
+        "trust_remote_code": bool(args.trust_remote_code),
+        "batch_size": None if args.batch_size == "auto" else args.batch_size,
+    }
+    if any(item.get("choices") for item in items):
+        return ChoiceEngine(args.model, args.score, **common), None, None
+    until = None if args.until == "turn" else args.until
+    sampling = Sampling(**given, max_new_tokens=args.max_new_tokens, until=until)
+    return LocalEngine(args.model, sampling, **common), None, None
+
+
 def check_local(args) -> None:
     """Say now, before anything is loaded, what could not be loaded."""
-    from malmat.lm.embedded import EMBEDDED
-    from malmat.lm.load import base_of, resolve
+    from malmat.lm.load import EMBEDDED, base_of, resolve
 
     if args.model != EMBEDDED:
         resolve(args.model)
@@ -169,12 +207,12 @@ def check_local(args) -> None:
         raise InputError("no adapter_config.json in that folder", path=args.adapter)
 
 
-def plan(args, prompts: dict, questions: list[dict], output: Path, sampling: dict | None) -> None:
-    text = [chat_messages(prompts, q["question"])[0]["content"] for q in questions]
-    tokens = {"input": sum(map(estimate_tokens, text)), "output": 60 * len(text)}
-    cost = price(args.model, tokens) if sampling else None
+def plan(requests: list, meter: Meter | None, output: Path) -> None:
+    text = [message["content"] for request in requests for message in request.messages]
+    tokens = {"input": sum(map(estimate_tokens, text)), "output": 60 * len(requests)}
+    cost = meter.cost_of(tokens) if meter else None
     print(
-        f"plan: {len(questions)} questions, about {tokens['input']:,} input tokens"
+        f"plan: {len(requests)} questions, about {tokens['input']:,} input tokens"
         + (f", about ${cost:.3f}" if cost is not None else "")
         + f" → {relative(output)}"
     )

@@ -1,53 +1,27 @@
-"""Turns questions into answers: the part of ``infer.py`` that other scripts use too."""
+"""Turns items into answers: the part of ``infer.py`` that other scripts use too."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-from malmat.answer import api
-from malmat.answer.local import complete_locally, local_identity
-from malmat.answer.open import open_model
-from malmat.answer.request import Request
+from malmat.answer.prices import Meter
+from malmat.answer.request import Engine, Request
 from malmat.cli import provenance
 from malmat.errors import InputError
+from malmat.evaluate.items import OutOfRange, numbered, read_option
+from malmat.evaluate.results import run_record
+from malmat.evaluate.task import Item, Row, Task
 from malmat.files import read_json, write_json
 from malmat.journal import Journal, journal_path, key_of
 from malmat.lm.chat import run_on
-from malmat.lm.generate import Sampling
-from malmat.prompts import chat_messages
+from malmat.prompts import fill
 from malmat.text.korean import normalize
 
 API_SAMPLING = {"temperature": 0.7, "max_tokens": 512}
 """The published sampling for API models."""
-
-
-@dataclass(frozen=True)
-class Door:
-    """A way to a model, as ``api_door`` and ``local_door`` give it.
-
-    Args:
-        identity: what of the model and its settings determines an answer.
-        ask: answers requests through a journal: id and sample → record.
-    """
-
-    identity: dict
-    ask: Callable[[list[Request], Journal, str], dict[str, dict]]
-
-
-def api_door(model: str, base_url: str | None, concurrency: int, max_cost: float | None) -> Door:
-    """Answers by an API model."""
-    opened = open_model(model, base_url=base_url)
-
-    def ask(requests: list[Request], journal: Journal, label: str) -> dict[str, dict]:
-        return api.complete(
-            opened, requests, journal, concurrency=concurrency, max_cost=max_cost, label=label
-        )
-
-    return Door(opened.identity(), ask)
 
 
 def api_sampling(given: dict, max_tokens: int, *, own_server: bool) -> dict:
@@ -69,103 +43,125 @@ def api_sampling(given: dict, max_tokens: int, *, own_server: bool) -> dict:
     return sampling | ({"extra_body": beyond} if beyond else {})
 
 
-def local_door(
-    model: str,
-    sampling: Sampling,
-    batch_size: int | None,
-    *,
-    adapter: str | None = None,
-    quantization: str | None = None,
-    trust_remote_code: bool = False,
-) -> Door:
-    """Answers by a model on this machine (``batch_size`` None: what fits into memory)."""
-    what = {"adapter": adapter, "quantization": quantization}
-
-    def ask(requests: list[Request], journal: Journal, label: str) -> dict[str, dict]:
-        return complete_locally(
-            model,
-            requests,
-            journal,
-            sampling,
-            batch_size=batch_size,
-            trust_remote_code=trust_remote_code,
-            label=label,
-            **what,
-        )
-
-    return Door(local_identity(model, sampling, **what), ask)
-
-
-def answer_questions(
-    questions: list[dict],
-    prompts: dict[str, str],
-    door: Door,
-    output: Path,
-    *,
-    sampling: dict | None = None,
-    settings: dict,
-    label: str = "",
-    cost_of: Callable[[dict], float | None] | None = None,
-) -> list[dict]:
-    """Answer questions and write ``output``.
+def build_requests(
+    task: Task, prompts: dict[str, str], items: list[Item], *, how: str, sampling: dict | None
+) -> list[Request]:
+    """A request an item.
 
     Args:
-        questions: ``[{id, question, title?}]``.
-        sampling: what an API is sent; a local door holds its own.
+        how: what is done with an item's choices: ``number`` puts them into words for a model
+            that answers in text, ``label`` and ``text`` weigh them by logits.
+        sampling: what an API is sent; a local engine holds its own.
+    """
+    requests = []
+    for item in items:
+        choices = item.get("choices") or []
+        if choices and how != "text" and task.option:
+            values = {"question": item["question"], "choices": numbered(choices)}
+            messages = [{"role": "user", "content": fill(prompts[task.option], **values)}]
+            choices = [str(number) for number in range(1, len(choices) + 1)]
+        else:
+            messages = task.render(prompts, item, [])
+        weighed = tuple(choices) if how != "number" else ()
+        requests.append(Request(item["id"], messages, sampling or {}, choices=weighed))
+    return requests
+
+
+def answer_items(
+    task: Task,
+    items: list[Item],
+    prompts: dict[str, str],
+    engine: Engine,
+    output: Path,
+    *,
+    how: str,
+    sampling: dict | None = None,
+    meter: Meter | None = None,
+    settings: dict,
+    label: str = "",
+) -> list[Row]:
+    """Answer items and write ``output``.
+
+    Args:
+        how: as in ``build_requests``.
+        meter: counts tokens and cost, where an answer has a price.
         settings: stored beside the output, in ``<output>.run.json``.
-        cost_of: ``{input, output}`` tokens → US dollars, or None where there is no price.
 
     Returns:
-        A row a question, in the order of the questions: ``id, question, answer,
-        status, finish_reason, …``. ``answer`` is what the model wrote, whatever the
-        status; conjoining jamo that a tokenizer made of ㅇㅇ are turned back. An answer
-        that runs on into another turn is ``leaked``, whoever wrote it.
+        A row an item, in the order of the items: the item's fields, then ``answer, status,
+        finish_reason, output_tokens`` and, for choices, ``probabilities`` and what the engine
+        measured. ``answer`` is what the model wrote, whatever the status, or the choice that it
+        picked.
     """
-    requests = [
-        Request(
-            id=question["id"],
-            messages=chat_messages(prompts, question["question"]),
-            sampling=sampling or {},
-        )
-        for question in questions
-    ]
-    prompt = chat_messages(prompts, "")
-    configuration = key_of(**door.identity, prompt=prompt, sampling=sampling)
+    requests = build_requests(task, prompts, items, how=how, sampling=sampling)
+    counts = {item["id"]: len(item.get("choices") or []) for item in items}
+
+    def accept(request: Request, text: str) -> None:
+        with contextlib.suppress(OutOfRange):  # read, and no option: no reason to ask again
+            if counts[request.id]:
+                read_option(text, counts[request.id])
+
+    prompt = task.render(prompts, {**items[0], "question": ""}, [])
+    configuration = key_of(**engine.identity(), prompt=prompt, sampling=sampling)
     with Journal(journal_path(output)) as journal:
         if journal.notice:
             print(f"  {journal.notice}")
-        with _measured(output, journal, settings, configuration):
-            records = door.ask(requests, journal, label)
-    rows = []
-    for question in questions:
-        record = records[f"{question['id']}#0"]
-        leaked = record["status"] == "ok" and run_on(record["text"]) is not None
-        row = {"id": question["id"]}
-        if question.get("title"):
-            row["title"] = question["title"]
-        row |= {
-            "question": question["question"],
-            "answer": normalize(record["text"]),
-            "status": "leaked" if leaked else record["status"],
-            "finish_reason": record["finish_reason"],
-            "output_tokens": record["usage"]["output"],
-        }
-        if record["error"]:
-            row["error"] = record["error"]
-        rows.append(row)
+        with (
+            measured(output, journal, settings, configuration),
+            engine.answers(
+                requests,
+                journal,
+                accept=accept if how == "number" else None,
+                meter=meter,
+                label=label,
+                total=len(requests),
+            ) as answered,
+        ):
+            records = list(answered)
+    rows = [row_of(item, record) for item, record in zip(items, records, strict=True)]
     write_json(output, rows)
-    tokens = {
-        side: sum(record["usage"][side] for record in records.values())
-        for side in ("input", "output")
-    }
-    run = read_json(run_file(output))
-    run["run"] |= {"tokens": tokens, "cost_usd": cost_of(tokens) if cost_of else None}
-    write_json(run_file(output), run)
+    tokens = {side: sum(r["usage"][side] for r in records) for side in ("input", "output")}
+    run = read_json(run_record(output))
+    run["run"] |= {"tokens": tokens, "cost_usd": meter.cost_of(tokens) if meter else None}
+    write_json(run_record(output), run)
     return rows
 
 
+WEIGHED = ("probabilities", "likelihoods", "mass", "margin", "entropy")
+"""What an engine measures of choices, beside the one that it picks."""
+
+
+def row_of(item: Item, record: dict) -> Row:
+    """An item with its answer.
+
+    Conjoining jamo that a tokenizer made of ㅇㅇ are turned back, and an answer that runs on into
+    another turn is ``leaked``, whoever wrote it.
+    """
+    choices, text, status = item.get("choices") or [], record["text"], record["status"]
+    if not choices:
+        text = normalize(text)
+        if status == "ok" and run_on(text) is not None:
+            status = "leaked"
+    elif status == "ok" and text not in choices:  # a number stands for the choice
+        try:
+            text = choices[read_option(text, len(choices)) - 1]
+        except OutOfRange:
+            status = "out_of_range"
+    row: Row = {
+        **item,
+        "answer": text,
+        "status": status,
+        "finish_reason": record["finish_reason"],
+        "output_tokens": record["usage"]["output"],
+    }
+    row |= {name: record[name] for name in WEIGHED if record.get(name) is not None}
+    if record["error"]:
+        row["error"] = record["error"]
+    return row
+
+
 @contextlib.contextmanager
-def _measured(output: Path, journal: Journal, settings: dict, configuration: str) -> Iterator[None]:
+def measured(output: Path, journal: Journal, settings: dict, configuration: str) -> Iterator[None]:
     """Write down settings, provenance and time of a run, also of one that is cut short.
 
     ``run`` in the file: ``seconds`` (wall time, loading included) and ``items`` (answers that
@@ -173,7 +169,7 @@ def _measured(output: Path, journal: Journal, settings: dict, configuration: str
     those of the same ``configuration`` (model, prompt and sampling, as a digest). Only what a
     hard kill cut off is missing from it.
     """
-    path, before, start = run_file(output), len(journal), time.monotonic()
+    path, before, start = run_record(output), len(journal), time.monotonic()
     known = {"seconds": 0.0, "items": 0, "configuration": configuration}
     if before and path.exists():
         earlier = read_json(path).get("run", {})
@@ -188,8 +184,3 @@ def _measured(output: Path, journal: Journal, settings: dict, configuration: str
             run["seconds"] = round(run["seconds"] + time.monotonic() - start, 2)
             run["items_per_second"] = round(run["items"] / run["seconds"], 3)
         write_json(path, {"settings": settings, "provenance": provenance(), "run": run})
-
-
-def run_file(output: Path) -> Path:
-    """Where the settings of a result are stored: ``x.json`` → ``x.run.json``."""
-    return output.with_suffix(".run.json")

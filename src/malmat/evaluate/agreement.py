@@ -15,6 +15,7 @@ from malmat.evaluate.stats import (
     FEWEST_FOR_BOOTSTRAP,
     cluster_bootstrap,
     proportion_interval,
+    rate_interval,
     summarize,
     sums_by_cluster,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from malmat.errors import InputError
@@ -39,3 +40,34 @@ def read_splits(path: str | Path) -> dict[str, str]:
     """Title → ``seen`` or ``unseen``: whether a term stands in the training data."""
     rows = (row for _, row in read_rows(path))
     return {row["title"]: row["split"] for row in rows if row.get("title") and row.get("split")}
+
+
+def numbered(choices: list[str]) -> str:
+    """The choices, one a line, each behind its number."""
+    return "\n".join(f"{number}. {text}" for number, text in enumerate(choices, 1))
+
+
+class OutOfRange(Exception):
+    """An answer that is not on the scale, or none of the options: the model's doing, not a
+    parse failure."""
+
+
+_NUMBER = re.compile(r"(?<![\d.,])\d+(?![\d,]|\.\d)")
+_MARKED = re.compile(r"(?:정답|답|answer)\D{0,6}?(\d+)", re.IGNORECASE)
+
+
+def read_option(text: str, count: int) -> int:
+    """The number that a reply picks, from 1 to ``count``.
+
+    It is the one after a mark such as 정답, or the only number of the reply.
+
+    Raises:
+        ValueError: no number, or several. OutOfRange: one that is not among the options.
+    """
+    marked = dict.fromkeys(_MARKED.findall(text))
+    found = list(marked or dict.fromkeys(_NUMBER.findall(text)))
+    if len(found) != 1:
+        raise ValueError(f"no single number in the reply: {text[:60]!r}")
+    if not 1 <= int(found[0]) <= count:
+        raise OutOfRange(f"{found[0]} is none of the {count} options")
+    return int(found[0])

@@ -21,16 +21,13 @@ from malmat.answer.api import complete
 from malmat.answer.provider import Model
 from malmat.answer.replies import parse_object
 from malmat.answer.request import ASK_AGAIN, Request
+from malmat.evaluate.items import OutOfRange
 from malmat.evaluate.task import Row
 from malmat.files import digest
 from malmat.journal import Journal, key_of
 from malmat.lm.load import fingerprint
 from malmat.prompts import fill
 from malmat.text.candidates import Candidates, letters_of, listing
-
-
-class OutOfRange(Exception):
-    """A score that is not on the scale: the judge's doing, not a parse failure."""
 
 
 @dataclass(frozen=True)
