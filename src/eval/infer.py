@@ -38,9 +38,12 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+from malmat.answer.choices import ChoiceEngine
+from malmat.lm.sampling import Sampling
+from malmat.models import Answering, answering_for
+
 from infer_module import API_SAMPLING, answer_items, api_sampling, build_requests
 from malmat.answer.api import ApiEngine
-from malmat.answer.choices import ChoiceEngine
 from malmat.answer.local import LocalEngine
 from malmat.answer.open import open_model
 from malmat.answer.prices import Meter, estimate_tokens
@@ -58,10 +61,8 @@ from malmat.cli import (
 )
 from malmat.errors import InputError
 from malmat.evaluate import results
-from malmat.evaluate.task import Item, Task
+from malmat.evaluate.task import Item
 from malmat.lm.load import short_name
-from malmat.lm.sampling import Sampling
-from malmat.models import Answering, answering_for
 from tasks import TASKS
 
 HERE = Path(__file__).parent

@@ -44,3 +44,4 @@ LOSS = replace(
     scorer="nll",
     answers="reply",
 )
+TASKS = (REPLY, LOSS)

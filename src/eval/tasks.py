@@ -1,16 +1,33 @@
-"""The tasks by name: what ``infer.py``, ``score.py``, the report and the leak gate know of them.
+"""The tasks by name: all that answering, scoring, the report and the leak gate know of them.
 
-A new task is a file that declares a ``Task``, and its name in this list.
+    python src/eval/tasks.py            # their names, in the report's order
+    python src/eval/tasks.py api        # those that a model behind an API can answer
+
+A task is a file that declares ``TASK`` (or several in ``TASKS``); ``FILES`` lists them. A file of
+your own anywhere else is added without an edit here: MALMAT_TASKS=my_task.py (several with ``:``).
 """
 
 from __future__ import annotations
 
-import meaning
-import reply
-import understand
-import usage
-from malmat.evaluate.task import Task
+import os
+from pathlib import Path
 
-TASKS: dict[str, Task] = {
-    task.name: task for task in (reply.REPLY, meaning.TASK, reply.LOSS, usage.TASK, understand.TASK)
-}
+from malmat.cli import parser, run
+from malmat.evaluate.scorers import needs_likelihoods
+from malmat.evaluate.task import load_tasks
+
+HERE = Path(__file__).parent
+FILES = ("reply.py", "meaning.py", "usage.py", "understand.py")
+OWN = filter(None, os.environ.get("MALMAT_TASKS", "").split(os.pathsep))
+TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("type", nargs="?", choices=("api", "local"), default="local")
+    kind = options.parse_args().type
+    print(*(n for n, t in TASKS.items() if kind == "local" or not needs_likelihoods(t.scorer)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -7,11 +7,13 @@ and no statistics, and nothing else in the project knows its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
+from malmat.errors import InputError
 from malmat.prompts import PROMPT_FILE, load_prompts
 
 
@@ -174,6 +176,29 @@ class Task:
     def answered_as(self) -> str:
         """The name of the task whose answer files hold this one's answers."""
         return self.answers or self.name
+
+
+def load_tasks(files: Iterable[Path]) -> dict[str, Task]:
+    """Name → task, of the files that declare ``TASK`` or ``TASKS``, in their order.
+
+    Raises:
+        InputError: no such file, one that declares no task, or two tasks of one name.
+    """
+    tasks: dict[str, Task] = {}
+    for path in files:
+        spec = importlib.util.spec_from_file_location(f"task_{path.parent.name}_{path.stem}", path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise InputError("no such task file", path=path, fix="Check the path.")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = getattr(module, "TASKS", None) or [getattr(module, "TASK", None)]
+        for task in found:
+            if not isinstance(task, Task):
+                raise InputError("declares no task", path=path, fix="Name it TASK.")
+            if task.name in tasks:
+                raise InputError(f"there is a task '{task.name}' already", path=path, field="name")
+            tasks[task.name] = task
+    return tasks
 
 
 def cluster(row: Row) -> str:
