@@ -11,7 +11,7 @@ from malmat.answer.prices import Meter
 from malmat.answer.request import Engine, Request
 from malmat.cli import provenance
 from malmat.errors import InputError
-from malmat.evaluate.items import OutOfRange, numbered, read_option
+from malmat.evaluate.items import OutOfRange, numbered, numbers, read_label
 from malmat.evaluate.results import run_record
 from malmat.evaluate.task import Item, Row, Task
 from malmat.files import read_json, write_json
@@ -55,16 +55,25 @@ def build_requests(
     """
     requests = []
     for item in items:
-        choices = item.get("choices") or []
-        if choices and how != "text" and task.option:
-            values = {"question": item["question"], "choices": numbered(choices)}
-            messages = [{"role": "user", "content": fill(prompts[task.option], **values)}]
-            choices = [str(number) for number in range(1, len(choices) + 1)]
-        else:
-            messages = task.render(prompts, item, [])
-        weighed = tuple(choices) if how != "number" else ()
+        messages, labels = task.render(prompts, item, []), labels_of(task, item, how)
+        if labels and labels != item["choices"]:
+            shown = {"question": item["question"], "choices": numbered(item["choices"])}
+            if task.option is None:
+                shown["question"] = messages[-1]["content"]
+            text = fill(prompts[task.option or DEFAULT_OPTION], **shown)
+            messages = [*messages[:-1], {"role": "user", "content": text}]
+        weighed = tuple(labels) if how != "number" else ()
         requests.append(Request(item["id"], messages, sampling or {}, choices=weighed))
     return requests
+
+
+def labels_of(task: Task, item: Item, how: str) -> list[str]:
+    """What stands for each of an item's choices in an answer: numbers where the choices are
+    texts that the wording does not show, else the choices themselves."""
+    choices = item.get("choices") or []
+    if how == "text" or (task.choose == "label" and task.option is None):
+        return choices
+    return numbers(choices)
 
 
 def answer_items(
@@ -94,12 +103,12 @@ def answer_items(
         picked.
     """
     requests = build_requests(task, prompts, items, how=how, sampling=sampling)
-    counts = {item["id"]: len(item.get("choices") or []) for item in items}
+    labels = {item["id"]: labels_of(task, item, how) for item in items}
 
     def accept(request: Request, text: str) -> None:
         with contextlib.suppress(OutOfRange):  # read, and no option: no reason to ask again
-            if counts[request.id]:
-                read_option(text, counts[request.id])
+            if labels[request.id]:
+                read_label(text, labels[request.id])
 
     prompt = task.render(prompts, {**items[0], "question": ""}, [])
     configuration = key_of(**engine.identity(), prompt=prompt, sampling=sampling)
@@ -118,7 +127,10 @@ def answer_items(
             ) as answered,
         ):
             records = list(answered)
-    rows = [row_of(item, record) for item, record in zip(items, records, strict=True)]
+    rows = [
+        row_of(item, record, labels[item["id"]])
+        for item, record in zip(items, records, strict=True)
+    ]
     write_json(output, rows)
     tokens = {side: sum(r["usage"][side] for r in records) for side in ("input", "output")}
     run = read_json(run_record(output))
@@ -127,24 +139,27 @@ def answer_items(
     return rows
 
 
+DEFAULT_OPTION = "CHOOSE"
+"""The constant that puts choices into words for tasks that name none of their own."""
 WEIGHED = ("probabilities", "likelihoods", "mass", "margin", "entropy")
 """What an engine measures of choices, beside the one that it picks."""
 
 
-def row_of(item: Item, record: dict) -> Row:
+def row_of(item: Item, record: dict, labels: list[str]) -> Row:
     """An item with its answer.
 
     Conjoining jamo that a tokenizer made of ㅇㅇ are turned back, and an answer that runs on into
     another turn is ``leaked``, whoever wrote it.
     """
-    choices, text, status = item.get("choices") or [], record["text"], record["status"]
-    if not choices:
+    text, status = record["text"], record["status"]
+    if not labels:
         text = normalize(text)
         if status == "ok" and run_on(text) is not None:
             status = "leaked"
-    elif status == "ok" and text not in choices:  # a number stands for the choice
+    elif status == "ok":
         try:
-            text = choices[read_option(text, len(choices)) - 1]
+            label = text if text in labels else read_label(text, labels)
+            text = item["choices"][labels.index(label)]
         except OutOfRange:
             status = "out_of_range"
     row: Row = {

@@ -52,22 +52,31 @@ class OutOfRange(Exception):
     parse failure."""
 
 
-_NUMBER = re.compile(r"(?<![\d.,])\d+(?![\d,]|\.\d)")
-_MARKED = re.compile(r"(?:정답|답|answer)\D{0,6}?(\d+)", re.IGNORECASE)
+def numbers(choices: list[str]) -> list[str]:
+    """The labels "1", "2" … of choices."""
+    return [str(number) for number in range(1, len(choices) + 1)]
 
 
-def read_option(text: str, count: int) -> int:
-    """The number that a reply picks, from 1 to ``count``.
+def read_label(text: str, labels: list[str]) -> str:
+    """The label that a reply picks: the one after a mark such as 정답, or the only one in it.
 
-    It is the one after a mark such as 정답, or the only number of the reply.
+    Args:
+        labels: all numbers ("1" "2" …), all capital letters ("A" "B" …), or words.
 
     Raises:
-        ValueError: no number, or several. OutOfRange: one that is not among the options.
+        ValueError: no label, or several. OutOfRange: a number or a letter beyond the labels.
     """
-    marked = dict.fromkeys(_MARKED.findall(text))
-    found = list(marked or dict.fromkeys(_NUMBER.findall(text)))
+    if all(label.isdecimal() for label in labels):
+        kind = r"\d+"
+    elif all(re.fullmatch("[A-Z]", label) for label in labels):
+        kind = "[A-Z]"
+    else:
+        kind = "|".join(map(re.escape, sorted(labels, key=len, reverse=True)))
+    label = rf"(?<![A-Za-z0-9.,])({kind})(?![A-Za-z0-9]|[.,]\d)"
+    marked = re.findall(rf"(?:정답|답|[Aa]nswer)[^A-Za-z0-9]{{0,6}}?{label}", text)
+    found = list(dict.fromkeys(marked or re.findall(label, text)))
     if len(found) != 1:
-        raise ValueError(f"no single number in the reply: {text[:60]!r}")
-    if not 1 <= int(found[0]) <= count:
-        raise OutOfRange(f"{found[0]} is none of the {count} options")
-    return int(found[0])
+        raise ValueError(f"no single choice in the reply: {text[:60]!r}")
+    if found[0] not in labels:
+        raise OutOfRange(f"{found[0]} is none of {', '.join(labels)}")
+    return found[0]

@@ -1,0 +1,92 @@
+"""A task is one file: nothing else in the project knows its name."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from malmat.errors import InputError
+from malmat.evaluate.task import GRADE, LOSS, RATE, load_tasks
+from tasks import FILES, TASKS
+from tests.conftest import ROOT
+
+SOURCES = [*ROOT.glob("*.py"), *ROOT.glob("src/**/*.py")]
+OWN = {ROOT / "src/eval" / name for name in FILES} | {
+    ROOT / "src/eval/understanding_evaluation_augmenter.py",  # writes one task's questions
+}
+ELSEWHERE = {"usage", "loss", "reply", "meaning"}
+"""Names that are words of other things, too: token usage in a record, a trainer's loss."""
+
+
+def names_in(path) -> list[str]:
+    """The task names that code of a file compares with, tests for, lists or keys a table by."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and node.value in TASKS.keys() - ELSEWHERE:
+            found.append(f"{path.name}:{node.lineno}")
+        parts: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+            parts += [
+                e for p in parts if isinstance(p, (ast.Tuple, ast.List, ast.Set)) for e in p.elts
+            ]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
+            parts = [n for n in ast.walk(node) if isinstance(n, ast.Constant)]  # type: ignore[misc]
+        for part in parts:
+            if isinstance(part, ast.Constant) and part.value in TASKS:
+                found.append(f"{path.name}:{node.lineno}")
+    return found
+
+
+def test_no_code_outside_a_task_names_it():
+    assert len(SOURCES) > 60
+    assert [place for path in SOURCES if path not in OWN for place in names_in(path)] == []
+
+
+@pytest.mark.parametrize("pattern", ["src/**/*.sh", "*.sh", "src/**/*.jinja"])
+def test_no_shell_file_or_template_names_a_task(pattern):
+    names = re.compile(rf"\b({'|'.join(TASKS)})\b")
+    for path in ROOT.glob(pattern):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        code = [line for line in lines if not line.lstrip().startswith(("#", "{#"))]
+        assert [line for line in code if names.search(line) and "usage:" not in line] == [], path
+
+
+def test_the_tasks_that_ship_are_whole():
+    for task in TASKS.values():
+        items = task.read(task.questions)
+        assert len({item["id"] for item in items}) == len(items) >= 100
+        prompts = task.prompts()
+        messages = task.render(prompts, items[0], [])
+        assert messages[-1]["role"] == "user"
+        assert items[0]["question"] in messages[-1]["content"]
+        if task.slices:
+            assert {item["split"] for item in items} == {"seen", "unseen"}
+
+
+def test_scales():
+    assert RATE.holds(True)
+    assert not RATE.holds(1.5)
+    assert GRADE.ticks == [1, 2, 3, 4, 5]
+    assert LOSS.holds(123.4)
+    assert not LOSS.holds(float("inf"))
+    assert not LOSS.holds(float("nan"))
+    assert not LOSS.holds(-0.1)
+    assert (RATE.sign, LOSS.sign, LOSS.ticks) == (1, -1, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("", "declares no task"), ("TASK = 3", "declares no task")]
+)
+def test_a_file_without_a_task_is_named(tmp_path, text, problem):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=problem):
+        load_tasks([path])
+    with pytest.raises(InputError, match="no such task file"):
+        load_tasks([tmp_path / "none.py"])
+    twice = ROOT / "src/eval/usage.py"
+    with pytest.raises(InputError, match="already"):
+        load_tasks([twice, twice])
