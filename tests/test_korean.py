@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from malmat.text.korean import EMOJI, hangul_share, has_final, normalize, with_particle
+from malmat.text.duplicates import squeeze
+from malmat.text.korean import EMOJI, fold, hangul_share, has_final, normalize, with_particle
 from malmat.text.terms import TermMatcher
 
 CONJOINING = "\u110b\u110b \u1105\u110b"
@@ -29,6 +30,23 @@ def test_normalizing_twice_is_normalizing_once():
     for pair in itertools.product(letters, repeat=2):
         once = normalize("".join(pair))
         assert normalize(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("ＴＭＩ, 갓생", "TMI, 갓생"),
+        ("ㅋㅠㅠ ㄱㅏ", "ㅋㅠㅠ ㄱㅏ"),  # no 큐ㅠ, no 가
+        (CONJOINING, "ㅇㅇ ㄹㅇ"),
+        ("\uffb7\uffb7", "ㅇㅇ"),  # half width
+    ],
+)
+def test_folding_for_comparison(text, folded):
+    assert fold(text) == fold(folded) == folded
+
+
+def test_squeezed_text_has_letters_alone():
+    assert squeeze("ＴＭＩ~ 진짜?! ㅋㅠㅠ") == squeeze("tmi 진짜") == "tmi진짜"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""JSON, JSONL, CSV and Parquet in and out: validated rows, stable ids, atomic writes.
+"""JSON, JSONL, CSV and Parquet in and out: rows with their lines, stable ids, atomic writes.
 
 Every reader either returns complete, valid rows or raises ``InputError`` with one
 line that names the file, the line, the field and the way out. Every writer writes
@@ -9,17 +9,21 @@ never sees half a file and a full disk leaves the old one.
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import create_model
+
 from malmat.errors import InputError
+from malmat.schema import Row, Text, validate
 
 
 def canonical(value: Any) -> bytes:
@@ -123,12 +127,22 @@ def read_json(path: str | Path) -> Any:
     return _whole(value, text, path, None)
 
 
-def read_rows(path: str | Path) -> list[tuple[int, Any]]:
+SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+"""What names of data files end in."""
+
+
+def read_rows(
+    path: str | Path, *, required: Collection[str] | None = None
+) -> list[tuple[int, Any]]:
     """The rows of a JSON list, JSONL, CSV or Parquet file, each with its line number.
 
     A JSON file whose top value is a list gives its items; a JSONL file a row a
     line (blank lines are passed over); a CSV file dicts by its header. Parquet
     rows are numbered from 1.
+
+    Args:
+        required: the columns of a CSV file that every row must reach; what a row leaves
+            out behind them is empty. Without it a row must reach all columns.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -136,7 +150,7 @@ def read_rows(path: str | Path) -> list[tuple[int, Any]]:
         return _read_parquet(path)
     text = read_text(path)
     if suffix == ".csv":
-        return _read_csv(path, text)
+        return _read_csv(path, text, required)
     if suffix == ".json" or text.lstrip()[:1] == "[":
         return list(_json_items(path, text))
     rows = []
@@ -190,7 +204,7 @@ def _json_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         )
 
 
-def _read_csv(path: Path, text: str) -> list[tuple[int, Any]]:
+def _read_csv(path: Path, text: str, required: Collection[str] | None) -> list[tuple[int, Any]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, header, start = [], None, 1
     try:
@@ -199,14 +213,18 @@ def _read_csv(path: Path, text: str) -> list[tuple[int, Any]]:
                 header = [name.strip() for name in values]
                 if len(set(header)) != len(header):
                     raise InputError("a column stands twice in the header", path=path, line=1)
+                needed = [i for i, name in enumerate(header, 1) if name in (required or header)]
+                fewest = max(needed, default=1)
             elif values:
-                if len(values) != len(header):
+                if not fewest <= len(values) <= len(header):
+                    least = f" ({fewest} are needed)" if fewest < len(header) else ""
                     raise InputError(
-                        f"{len(values)} columns where the header has {len(header)}",
+                        f"{len(values)} columns where the header has {len(header)}{least}",
                         path=path,
                         line=start,
                         fix="Quote values that contain commas.",
                     )
+                values += [""] * (len(header) - len(values))
                 rows.append((start, dict(zip(header, values, strict=True))))
             start = reader.line_num + 1
     except csv.Error as error:
@@ -229,48 +247,43 @@ def _read_parquet(path: Path) -> list[tuple[int, Any]]:
     return list(enumerate(table.to_pylist(), 1))
 
 
+def read_dataset(path: str | Path) -> list[tuple[int, Any]]:
+    """The rows of a file, or of the Hugging Face data set ``owner/name`` (its ``train`` split)."""
+    is_file = Path(path).exists() or Path(path).suffix.lower() in SUFFIXES
+    if is_file or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        return read_rows(path)
+    from datasets import load_dataset
+
+    try:
+        return list(enumerate(load_dataset(str(path), split="train"), 1))
+    except Exception as error:
+        raise InputError(
+            f"no such file, and no such Hugging Face data set could be loaded "
+            f"({type(error).__name__}: {error})",
+            path=path,
+            fix="Check the name, or the network.",
+        ) from None
+
+
 def check_fields(
-    row: Any,
-    fields: dict[str, type | tuple[type, ...]],
-    *,
-    path: str | Path,
-    line: int,
-    where: str = "",
+    row: Any, fields: dict[str, type], *, path: str | Path, line: int, where: str = ""
 ) -> dict:
     """``row`` if it is an object that has every field with its type, non-empty if text.
 
     Args:
-        fields: name → type, or types; extra fields in the row are left as they are.
         where: prefix for nested field names, as ``conversations[2].``.
 
     Raises:
-        InputError: naming file, line and field.
+        InputError: see ``validate``.
     """
-    if not isinstance(row, dict):
-        raise InputError(
-            f"expected an object, found {type(row).__name__}",
-            path=path,
-            line=line,
-            field=where.rstrip(".") or None,
-        )
-    for name, kind in fields.items():
-        value = row.get(name)
-        if value is None:
-            raise InputError("missing", path=path, line=line, field=where + name)
-        if not isinstance(value, kind):
-            raise InputError(
-                f"expected {_type_names(kind)}, found {type(value).__name__}",
-                path=path,
-                line=line,
-                field=where + name,
-            )
-        if isinstance(value, str) and not value.strip():
-            raise InputError("empty", path=path, line=line, field=where + name)
+    validate(_schema_of(tuple(fields.items())), row, path=path, line=line, where=where[:-1])
     return row
 
 
-def _type_names(kind: type | tuple[type, ...]) -> str:
-    return " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+@functools.cache
+def _schema_of(fields: tuple[tuple[str, type], ...]) -> type[Row]:
+    kinds: dict[str, Any] = {name: (Text if kind is str else kind, ...) for name, kind in fields}
+    return create_model("Row", __base__=Row, **kinds)
 
 
 def write_text(path: str | Path, text: str) -> None:

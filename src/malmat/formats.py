@@ -3,74 +3,211 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
 from malmat.errors import InputError
-from malmat.files import check_fields, read_json, read_rows, row_id
+from malmat.files import read_dataset, read_json, read_rows, row_id
+from malmat.schema import Row, Text, unfit, validate
 
 STATUSES = (
-    "ok",
-    "api_error",
-    "blocked",
-    "refused",
-    "truncated",
-    "empty",
-    "parse_error",
-    "out_of_range",
-    "leaked",
+    *("ok", "api_error", "blocked", "refused", "truncated"),
+    *("empty", "parse_error", "out_of_range", "leaked"),
 )
 """What can have happened to a row. Only ``ok`` rows enter an average."""
+
+
+OptionalText = Annotated[str, BeforeValidator(lambda value: str(value or ""))]
+"""A field of text that may be missing or null: empty then. A number is taken as text."""
+
+
+def _listed(rows: Iterable[dict], what: str, path: str | Path) -> list[dict]:
+    rows = list(rows)
+    if not rows:
+        raise InputError(f"no {what} in it", path=path)
+    return rows
+
+
+# ------------------------------------------------------------------------------- terms
+
+
+def _split(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value or []
+    return [part.strip() for part in value.split(";") if part.strip()]
+
+
+def _regular_expressions(forms: list[str]) -> list[str]:
+    for form in forms:
+        try:
+            re.compile(form)
+        except re.error as error:
+            raise unfit(f"not a regular expression ({error})") from None
+    return forms
+
+
+class Term(Row):
+    """A slang term; ``src/data/README.md`` describes the fields."""
+
+    title: Annotated[Text, AfterValidator(str.strip)]
+    content: Annotated[Text, AfterValidator(str.strip)]
+    example_q: OptionalText
+    example_a: OptionalText
+    gloss: OptionalText = ""
+    forms: Annotated[list[str], BeforeValidator(_split), AfterValidator(_regular_expressions)]
+    near: Annotated[list[str], BeforeValidator(_split)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, row: Any) -> Any:
+        if not isinstance(row, dict):
+            return row
+        names = {"content": "description", "example_q": "question", "example_a": "answer"}
+        found = {name: row.get(name) or row.get(other) for name, other in names.items()}
+        return {"forms": "", "near": "", **row, **found}
+
+
+TERM_COLUMNS = ("title", "content", "example_q", "example_a")
+"""The columns of a CSV file of terms that every row has; it may leave out those behind them."""
 
 
 def read_terms(path: str | Path) -> list[dict]:
     """Slang terms from ``terms.csv``, ``merged_final.json`` or ``meme_sample…jsonl``.
 
     Returns:
-        ``[{title, content, example_q, example_a, forms: [str], …}]``, a term once.
-        ``forms`` are regular expressions on text without spaces that show the term
-        (the optional ``forms`` column, separated by ``;``); empty where the file
-        has none.
+        The fields of ``Term`` and what else a row holds, a term once. ``forms`` are
+        regular expressions on text without spaces that show the term, ``near`` the
+        titles of terms that mean nearly the same.
     """
-    terms, seen = [], {}
-    for line, row in read_rows(path):
-        if isinstance(row, dict) and "content" not in row and "description" in row:
-            row = {**row, "content": row["description"]}
-        check_fields(row, {"title": str, "content": str}, path=path, line=line)
-        title = row["title"].strip()
-        if title in seen:
-            if Path(path).suffix == ".csv":
-                raise InputError(
-                    f"'{title}' stands on line {seen[title]} already",
-                    path=path,
-                    line=line,
-                    field="title",
-                )
-            continue
-        seen[title] = line
-        forms = [part.strip() for part in str(row.get("forms") or "").split(";") if part.strip()]
-        for form in forms:
-            try:
-                re.compile(form)
-            except re.error as error:
-                raise InputError(
-                    f"not a regular expression ({error})", path=path, line=line, field="forms"
-                ) from None
-        term = {key: value for key, value in row.items() if key != "conversations"}
-        terms.append(
-            {
-                **term,
-                "title": title,
-                "content": row["content"].strip(),
-                "example_q": str(row.get("example_q") or row.get("question") or ""),
-                "example_a": str(row.get("example_a") or row.get("answer") or ""),
-                "forms": forms,
-            }
-        )
-    if not terms:
-        raise InputError("no terms in it", path=path)
-    return terms
+    terms: dict[str, tuple[int, dict]] = {}
+    for line, row in read_rows(path, required=TERM_COLUMNS):
+        term = validate(Term, row, path=path, line=line).model_dump(exclude={"conversations"})
+        first, _ = terms.setdefault(term["title"], (line, term))
+        if first != line and Path(path).suffix == ".csv":
+            problem = f"'{term['title']}' stands on line {first} already"
+            raise InputError(problem, path=path, line=line, field="title")
+    return _listed((term for _, term in terms.values()), "terms", path)
+
+
+# ------------------------------------------------------------------------------- pairs
+
+
+class Message(Row, extra="ignore"):
+    role: Literal["system", "user", "assistant", "tool"]
+    content: Text
+
+
+def _messages_of(role: str) -> BeforeValidator:
+    """A field of messages may be a text: the one message of ``role``."""
+
+    def messages(value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise unfit("empty")
+        if isinstance(value, str):
+            return [{"role": role, "content": value.strip()}]
+        if not isinstance(value, list):
+            raise unfit(f"expected str or list, found {type(value).__name__}")
+        return value
+
+    return BeforeValidator(messages)
+
+
+Prompt = Annotated[list[Message], _messages_of("user")]
+Answer = Annotated[list[Message], _messages_of("assistant")]
+
+
+def _check_last_answer(messages: list[Message], field: str) -> None:
+    if not messages or messages[-1].role != "assistant":
+        raise unfit("the last message must be the assistant's", field=field)
+    if len(messages) < 2 or messages[-2].role not in ("user", "tool"):
+        raise unfit("the last answer must follow a message of the user", field=field)
+
+
+class Conversation(Row):
+    """A row of ``messages``."""
+
+    id: OptionalText = ""
+    title: OptionalText = ""
+    messages: list[Message]
+
+    @model_validator(mode="after")
+    def _ends_on_answer(self) -> Conversation:
+        _check_last_answer(self.messages, "messages")
+        return self
+
+    def pairs(self) -> list[dict]:
+        messages = [message.model_dump() for message in self.messages]
+        pair = {
+            "id": self.id or row_id("messages", messages),
+            "title": self.title,
+            "question": messages[-2]["content"],
+            "answer": messages[-1]["content"],
+            "messages": messages,
+        }
+        return [pair]
+
+
+class Completion(Row):
+    """A row of ``prompt`` and ``completion``, one of them or both lists of messages."""
+
+    id: OptionalText = ""
+    title: OptionalText = ""
+    prompt: Prompt
+    completion: Answer
+
+    @model_validator(mode="after")
+    def _ends_on_answer(self) -> Completion:
+        _check_last_answer(self.prompt + self.completion, "completion")
+        return self
+
+    def pairs(self) -> list[dict]:
+        messages = [*self.prompt, *self.completion]
+        return Conversation(id=self.id, title=self.title, messages=messages).pairs()
+
+
+class Pair(Row):
+    """A flat row; a prompt and its completion may be text, too."""
+
+    title: OptionalText = ""
+    question: Text = Field(validation_alias=AliasChoices("question", "prompt"))
+    answer: Text = Field(validation_alias=AliasChoices("answer", "completion"))
+
+    def pairs(self) -> list[dict]:
+        return [_pair(self.title, self.question, self.answer, self.model_extra)]
+
+
+class Turn(Row):
+    q: Text
+    a: Text
+
+
+class Nested(Row):
+    """A term with its conversations, as in ``merged_final.json``."""
+
+    title: Text
+    conversations: list[Turn]
+
+    def pairs(self) -> list[dict]:
+        return [_pair(self.title, turn.q, turn.a, turn.model_extra) for turn in self.conversations]
+
+
+def _pair(title: str, question: str, answer: str, extra: dict) -> dict:
+    pair = {"title": title.strip(), "question": question.strip(), "answer": answer.strip()}
+    extra = {key: extra[key] for key in ("context", "model") if extra.get(key)}
+    return {"id": row_id("pair", *pair.values()), **pair, **extra}
+
+
+def _shape_of(row: Any) -> type[Conversation | Nested | Completion | Pair]:
+    keys = row if isinstance(row, dict) else {}
+    if "messages" in keys:
+        return Conversation
+    if "conversations" in keys:
+        return Nested
+    texts = isinstance(keys.get("prompt"), str) and isinstance(keys.get("completion"), str)
+    return Completion if "prompt" in keys and "question" not in keys and not texts else Pair
 
 
 def read_pairs(path: str | Path) -> list[dict]:
@@ -89,19 +226,54 @@ def read_pairs(path: str | Path) -> list[dict]:
         id and are returned once.
     """
     pairs: dict[str, dict] = {}
-    for line, row in _read_numbered(path):
-        for pair in _flatten(row, path, line):
-            kept = pairs.setdefault(pair["id"], pair)
-            if kept.get("messages") != pair.get("messages"):
-                raise InputError(
-                    f"{pair['id']!r} is the id of another row already",
-                    path=path,
-                    line=line,
-                    field="id",
-                )
-    if not pairs:
-        raise InputError("no dialogue pairs in it", path=path)
-    return list(pairs.values())
+    for line, row in read_dataset(path):
+        for pair in validate(_shape_of(row), row, path=path, line=line).pairs():
+            _add(pairs, pair, path, line)
+    return _listed(pairs.values(), "dialogue pairs", path)
+
+
+def _add(rows: dict[str, dict], row: dict, path: str | Path, line: int) -> None:
+    """Add a row under its id, unless one of the same content has it."""
+    first = rows.setdefault(row["id"], row)
+    if any(
+        first.get(key) != row.get(key) for key in ("messages", "question", "chosen", "rejected")
+    ):
+        problem = f"{row['id']!r} is the id of another row already"
+        raise InputError(problem, path=path, line=line, field="id")
+
+
+# ------------------------------------------------------------------------- preferences
+
+
+class Preference(Row):
+    id: OptionalText = ""
+    title: OptionalText = ""
+    prompt: Prompt
+    chosen: Answer
+    rejected: Answer
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_needs_a_prompt(cls, row: Any) -> Any:
+        if not isinstance(row, dict) or row.get("prompt") is not None:
+            return row
+        if isinstance(row.get("chosen"), str):
+            fix = "Only whole conversations (lists of messages) need no prompt."
+            raise unfit("missing", field="prompt", fix=fix)
+        return {**row, "prompt": []}
+
+    @model_validator(mode="after")
+    def _differ_in_the_last_answer(self) -> Preference:
+        chosen, rejected = self.prompt + self.chosen, self.prompt + self.rejected
+        _check_last_answer(chosen, "chosen")
+        _check_last_answer(rejected, "rejected")
+        if chosen[:-1] != rejected[:-1]:
+            problem = "is not the conversation of 'chosen' up to the last answer"
+            fix = "The two may differ in the last answer only."
+            raise unfit(problem, field="rejected", fix=fix)
+        if chosen[-1].content.strip() == rejected[-1].content.strip():
+            raise unfit("is the same text as 'chosen'", field="rejected")
+        return self
 
 
 def read_preferences(path: str | Path) -> list[dict]:
@@ -119,156 +291,32 @@ def read_preferences(path: str | Path) -> list[dict]:
         are returned once.
     """
     rows: dict[str, dict] = {}
-    for line, row in _read_numbered(path):
-        preference = _preference(row, path, line)
-        kept = rows.setdefault(preference["id"], preference)
-        if kept != preference:
-            raise InputError(
-                f"{preference['id']!r} is the id of another row already",
-                path=path,
-                line=line,
-                field="id",
-            )
-    if not rows:
-        raise InputError("no preference rows in it", path=path)
-    return list(rows.values())
+    for line, row in read_dataset(path):
+        valid = validate(Preference, row, path=path, line=line)
+        messages = [message.model_dump() for message in (*valid.prompt, *valid.chosen[:-1])]
+        chosen, rejected = (side[-1].content.strip() for side in (valid.chosen, valid.rejected))
+        preference = {
+            "id": valid.id or row_id("preference", messages, chosen, rejected),
+            "title": valid.title,
+            "messages": messages,
+            "chosen": chosen,
+            "rejected": rejected,
+        }
+        if isinstance(row.get("prompt"), str):
+            preference["question"] = messages[-1]["content"]
+        _add(rows, preference, path, line)
+    return _listed(rows.values(), "preference rows", path)
 
 
-def _preference(row: Any, path: str | Path, line: int) -> dict:
-    kinds = (str, list)
-    check_fields(row, {"chosen": kinds, "rejected": kinds}, path=path, line=line)
-    prompt = row.get("prompt")
-    if prompt is None and not isinstance(row["chosen"], list):
-        raise InputError(
-            "missing",
-            path=path,
-            line=line,
-            field="prompt",
-            fix="Only whole conversations (lists of messages) need no prompt.",
-        )
-    before = [] if prompt is None else _messages(row, "prompt", "user", path, line)
-    chosen = before + _messages(row, "chosen", "assistant", path, line)
-    rejected = before + _messages(row, "rejected", "assistant", path, line)
-    for name, messages in (("chosen", chosen), ("rejected", rejected)):
-        _ends_on_answer(messages, path, line, name)
-    if chosen[:-1] != rejected[:-1]:
-        raise InputError(
-            "is not the conversation of 'chosen' up to the last answer",
-            path=path,
-            line=line,
-            field="rejected",
-            fix="The two may differ in the last answer only.",
-        )
-    good, bad = chosen[-1]["content"].strip(), rejected[-1]["content"].strip()
-    if good == bad:
-        raise InputError("is the same text as 'chosen'", path=path, line=line, field="rejected")
-    question = {"question": prompt.strip()} if isinstance(prompt, str) else {}
-    return {
-        "id": str(row.get("id") or row_id("preference", chosen[:-1], good, bad)),
-        "title": str(row.get("title") or ""),
-        "messages": chosen[:-1],
-        "chosen": good,
-        "rejected": bad,
-        **question,
-    }
+# --------------------------------------------------------------------------- questions
 
 
-def _read_numbered(path: str | Path) -> list[tuple[int, Any]]:
-    """``read_rows`` of a file, or the rows of the Hugging Face data set ``owner/name``."""
-    is_name = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not Path(path).exists()
-    if is_name and Path(path).suffix.lower() not in (".json", ".jsonl", ".csv", ".parquet"):
-        return _read_hub(str(path))
-    return read_rows(path)
+class Question(Row):
+    question: Text
 
 
-def _read_hub(name: str) -> list[tuple[int, Any]]:
-    from datasets import load_dataset
-
-    try:
-        return list(enumerate(load_dataset(name, split="train"), 1))
-    except Exception as error:
-        raise InputError(
-            f"no such file, and no such Hugging Face data set could be loaded "
-            f"({type(error).__name__}: {error})",
-            path=name,
-            fix="Check the name, or the network.",
-        ) from None
-
-
-ROLES = ("system", "user", "assistant", "tool")
-
-
-def _messages(row: dict, field: str, role: str, path: str | Path, line: int) -> list[dict]:
-    """A field that is text (of ``role``) or a list of messages, as ``[{role, content}]``."""
-    value = row[field]
-    if isinstance(value, str):
-        return [{"role": role, "content": value.strip()}]
-    check_fields(row, {field: list}, path=path, line=line)
-    for index, message in enumerate(value):
-        where = f"{field}[{index}]."
-        check_fields(message, {"role": str, "content": str}, path=path, line=line, where=where)
-        if message["role"] not in ROLES:
-            raise InputError(
-                f"unknown role {message['role']!r}",
-                path=path,
-                line=line,
-                field=f"{where}role",
-                fix=f"One of {', '.join(ROLES)}.",
-            )
-    return [{"role": message["role"], "content": message["content"]} for message in value]
-
-
-def _ends_on_answer(messages: list[dict], path: str | Path, line: int, field: str) -> None:
-    if not messages or messages[-1]["role"] != "assistant":
-        problem = "the last message must be the assistant's"
-    elif len(messages) < 2 or messages[-2]["role"] not in ("user", "tool"):
-        problem = "the last answer must follow a message of the user"
-    else:
-        return
-    raise InputError(problem, path=path, line=line, field=field)
-
-
-def _flatten(row: Any, path: str | Path, line: int) -> Iterator[dict]:
-    if isinstance(row, dict) and "messages" in row:
-        check_fields(row, {"messages": list}, path=path, line=line)
-        yield _conversation(row, _messages(row, "messages", "user", path, line), path, line)
-    elif isinstance(row, dict) and "conversations" in row:
-        check_fields(row, {"title": str, "conversations": list}, path=path, line=line)
-        for index, turn in enumerate(row["conversations"]):
-            where = f"conversations[{index}]."
-            check_fields(turn, {"q": str, "a": str}, path=path, line=line, where=where)
-            yield _pair(row["title"], turn["q"], turn["a"], turn)
-    elif isinstance(row, dict) and "prompt" in row and "question" not in row:
-        kinds = (str, list)
-        check_fields(row, {"prompt": kinds, "completion": kinds}, path=path, line=line)
-        if isinstance(row["prompt"], str) and isinstance(row["completion"], str):
-            yield _pair(str(row.get("title") or ""), row["prompt"], row["completion"], row)
-        else:
-            messages = _messages(row, "prompt", "user", path, line)
-            messages += _messages(row, "completion", "assistant", path, line)
-            yield _conversation(row, messages, path, line, field="completion")
-    else:
-        check_fields(row, {"question": str, "answer": str}, path=path, line=line)
-        yield _pair(str(row.get("title") or ""), row["question"], row["answer"], row)
-
-
-def _conversation(
-    row: dict, messages: list[dict], path: str | Path, line: int, field: str = "messages"
-) -> dict:
-    _ends_on_answer(messages, path, line, field)
-    return {
-        "id": str(row.get("id") or row_id("messages", messages)),
-        "title": str(row.get("title") or ""),
-        "question": messages[-2]["content"],
-        "answer": messages[-1]["content"],
-        "messages": messages,
-    }
-
-
-def _pair(title: str, question: str, answer: str, source: dict) -> dict:
-    pair = {"title": title.strip(), "question": question.strip(), "answer": answer.strip()}
-    extra = {key: source[key] for key in ("context", "model") if source.get(key)}
-    return {"id": row_id("pair", *pair.values()), **pair, **extra}
+class QuestionList(Row):
+    questions: list[Text]
 
 
 def read_questions(path: str | Path) -> list[dict]:
@@ -277,25 +325,18 @@ def read_questions(path: str | Path) -> list[dict]:
     Returns:
         ``[{id, question, title?, …}]`` in file order; ids are unique.
     """
-    path = Path(path)
-    rows: list[dict] = []
-    value = read_json(path) if path.suffix.lower() == ".json" else None
+    value = read_json(path) if Path(path).suffix.lower() == ".json" else None
     if isinstance(value, dict):
-        check_fields(value, {"questions": list}, path=path, line=1)
-        for index, question in enumerate(value["questions"]):
-            where = f"questions[{index}]"
-            if not isinstance(question, str) or not question.strip():
-                raise InputError("expected a question's text", path=path, field=where)
-            rows.append({"id": row_id("question", question), "question": question})
+        rows = [{"question": text} for text in validate(QuestionList, value, path=path).questions]
     else:
-        for line, row in read_rows(path):
-            check_fields(row, {"question": str}, path=path, line=line)
-            rows.append({"id": row_id("question", row["question"]), **row})
-    if not rows:
-        raise InputError("no questions in it", path=path)
-    if len({row["id"] for row in rows}) != len(rows):
-        repeated = next(row for row in rows if sum(r["id"] == row["id"] for r in rows) > 1)
-        raise InputError(
-            f"the same question stands in it twice: {repeated['question'][:40]!r}", path=path
-        )
-    return rows
+        rows = [
+            validate(Question, row, path=path, line=line).model_dump()
+            for line, row in read_rows(path)
+        ]
+    questions: dict[str, dict] = {}
+    for row in rows:
+        row = {"id": row_id("question", row["question"]), **row}
+        if questions.setdefault(row["id"], row) is not row:
+            problem = f"the same question stands in it twice: {row['question'][:40]!r}"
+            raise InputError(problem, path=path)
+    return _listed(questions.values(), "questions", path)

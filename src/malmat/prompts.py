@@ -1,9 +1,10 @@
-"""Reads the wording in ``src/eval/prompt.py`` and checks its placeholders."""
+"""Reads the wording in a ``prompt.py`` and checks its placeholders."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from malmat.cli import ROOT
@@ -12,30 +13,25 @@ from malmat.files import read_text
 
 PROMPT_FILE = ROOT / "src" / "eval" / "prompt.py"
 
-PLACEHOLDERS = {
-    "CHAT": {"question"},
-    "AUGMENT": {"title", "content", "example_q", "example_a", "count", "known"},
-    "AUGMENT_KNOWN": {"pairs"},
-    "AUGMENT_WORKED": set(),
-    "AUGMENT_QUESTION": {"title", "content", "example_q"},
-    "JUDGE_UNDERSTAND": {"title", "content", "question", "answer"},
-    "JUDGE_USAGE": {"terms", "question", "answer"},
-    "JUDGE_UNDERSTAND_LOCAL": {"title", "content", "question", "answer"},
-    "HARMFUL": {"text"},
-}
-"""The constants of ``prompt.py`` and the placeholders each must have."""
-
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
+_DOUBLED = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 
-def load_prompts(path: Path | None = None) -> dict[str, str]:
+def load_prompts(
+    path: Path | None = None, needed: Mapping[str, Collection[str]] | None = None
+) -> dict[str, str]:
     """All wording, by constant name. The file is parsed, not run.
 
+    Args:
+        needed: constant → the placeholders that it must have, each at least once, and
+            no others. The file may hold further constants.
+
     Raises:
-        InputError: not Python, a constant is missing or not a string, or its
-            placeholders are not the ones it must have.
+        InputError: not Python, or a needed constant is missing, is not a string, or
+            has other placeholders.
     """
     path = path or PROMPT_FILE
+    needed = SLANG_PROMPTS if needed is None else needed
     try:
         tree = ast.parse(read_text(path))
     except SyntaxError as error:
@@ -44,43 +40,43 @@ def load_prompts(path: Path | None = None) -> dict[str, str]:
     for node in tree.body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
             continue
-        name = node.targets[0].id
-        if name not in PLACEHOLDERS:
-            raise InputError(
-                "not a prompt that a script reads",
-                path=path,
-                line=node.lineno,
-                field=name,
-                fix=f"One of {', '.join(PLACEHOLDERS)}.",
-            )
-        try:
-            text = ast.literal_eval(node.value)
-        except ValueError:
-            text = None
-        if not isinstance(text, str):
-            raise InputError("expected a string", path=path, line=node.lineno, field=name)
-        found, needed = set(_PLACEHOLDER.findall(text)), PLACEHOLDERS[name]
-        for placeholder in sorted(found - needed):
-            raise InputError(
-                f"unknown placeholder {{{placeholder}}}",
-                path=path,
-                line=node.lineno,
-                field=name,
-                fix=f"It may have {', '.join(f'{{{n}}}' for n in sorted(needed))}.",
-            )
-        for placeholder in sorted(needed - found):
-            raise InputError(
-                f"the placeholder {{{placeholder}}} is missing",
-                path=path,
-                line=node.lineno,
-                field=name,
-                fix="Put it where the value belongs.",
-            )
-        prompts[name] = text
-    for name in PLACEHOLDERS:
+        name, text = node.targets[0].id, _string(node.value)
+        if name in needed:
+            if text is None:
+                raise InputError("expected a string", path=path, line=node.lineno, field=name)
+            _check_placeholders(text, needed[name], path=path, line=node.lineno, field=name)
+        if text is not None:
+            prompts[name] = text
+    for name in needed:
         if name not in prompts:
             raise InputError("missing", path=path, field=name, fix="Add the constant.")
     return prompts
+
+
+def _string(node: ast.expr) -> str | None:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _check_placeholders(
+    text: str, needed: Collection[str], *, path: Path, line: int, field: str
+) -> None:
+    found = set(_PLACEHOLDER.findall(text))
+    if doubled := _DOUBLED.search(text):
+        problem = f"the placeholder {doubled[0]} has its braces twice"
+        fix = f"Write {{{doubled[1]}}}."
+    elif unknown := sorted(found - set(needed)):
+        problem = f"unknown placeholder {{{unknown[0]}}}"
+        fix = f"It may have {', '.join(f'{{{n}}}' for n in sorted(needed)) or 'none'}."
+    elif missing := sorted(set(needed) - found):
+        problem = f"the placeholder {{{missing[0]}}} is missing"
+        fix = "Put it where the value belongs."
+    else:
+        return
+    raise InputError(problem, path=path, line=line, field=field, fix=fix)
 
 
 def fill(template: str, **values: object) -> str:
@@ -91,3 +87,17 @@ def fill(template: str, **values: object) -> str:
 def chat_messages(prompts: dict[str, str], question: str) -> list[dict]:
     """The messages of a question, the same at training and at inference."""
     return [{"role": "user", "content": fill(prompts["CHAT"], question=question)}]
+
+
+# The default of ``needed`` until each task and script declares its own; goes then.
+SLANG_PROMPTS: dict[str, set[str]] = {
+    "CHAT": {"question"},
+    "AUGMENT": {"title", "content", "example_q", "example_a", "count", "known"},
+    "AUGMENT_KNOWN": {"pairs"},
+    "AUGMENT_WORKED": set(),
+    "AUGMENT_QUESTION": {"title", "content", "example_q"},
+    "JUDGE_UNDERSTAND": {"title", "content", "question", "answer"},
+    "JUDGE_USAGE": {"terms", "question", "answer"},
+    "JUDGE_UNDERSTAND_LOCAL": {"title", "content", "question", "answer"},
+    "HARMFUL": {"text"},
+}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Compatibility jamo (ㅇ U+3147) decompose to conjoining ones (ᄋ U+110B) under NFKC/NFKD, and
-# some tokenizers do that on the way; the table turns leading and trailing ones back.
+# Conjoining jamo (ᄋ U+110B) → compatibility jamo (ㅇ U+3147). NFKC and NFKD, which some tokenizers
+# apply, decompose the latter to the former.
 _JAMO = {ord(unicodedata.normalize("NFKD", chr(code))): chr(code) for code in range(0x3131, 0x3164)}
 _JAMO |= {  # trailing consonants, U+11A8…, by the name they share with the leading ones
     code: unicodedata.lookup("HANGUL LETTER " + unicodedata.name(chr(code)).split()[-1])
@@ -27,6 +27,15 @@ def normalize(text: str) -> str:
     return unicodedata.normalize("NFC", text).translate(_JAMO)
 
 
+def fold(text: str) -> str:
+    """The text for comparison: ``normalize``, and compatibility forms such as Ｔ and ① as T and 1.
+
+    Jamo are spared: under NFKC ㅋㅠ would become 큐.
+    """
+    folded = re.sub("[^ㄱ-ㅣ]+", lambda m: unicodedata.normalize("NFKC", m[0]), normalize(text))
+    return normalize(folded)
+
+
 def hangul_share(text: str) -> float:
     """Share of letters that are Hangul syllables or jamo, 0 where there are no letters."""
     letters = [character for character in normalize(text) if character.isalpha()]
@@ -37,6 +46,7 @@ def hangul_share(text: str) -> float:
 
 
 def last_sounded(word: str) -> str:
+    """The last letter that is read aloud: closing brackets, quotes and marks are passed over."""
     return normalize(word).rstrip("\"'”’)]」』》〉~!?. ")[-1:]
 
 
@@ -58,4 +68,5 @@ def with_particle(word: str, pair: str) -> str:
 
 
 def ends_in_rieul(word: str) -> bool:
+    """Whether the last syllable ends in ㄹ, as in 서울."""
     return unicodedata.normalize("NFD", last_sounded(word))[-1:] == "\u11af"

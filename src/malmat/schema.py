@@ -1,0 +1,88 @@
+"""Row schemas: pydantic models, whose errors come as one line with file, line and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from malmat.errors import InputError
+
+
+def unfit(problem: str, *, field: str | None = None, fix: str | None = None) -> Exception:
+    """The error that a validator raises; ``validate`` says file and line.
+
+    Args:
+        field: the field to blame, in a validator of the whole row.
+        fix: what the user can do about it.
+    """
+    return PydanticCustomError("unfit", "{problem}", {"problem": problem, "at": field, "fix": fix})
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise unfit("empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_not_blank)]
+"""A field of text that is not blank."""
+
+
+class Row(BaseModel):
+    """The base of all row schemas: no value is converted, keys beyond the fields are kept."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def validate(
+    model: type[Schema], row: Any, *, path: str | Path, line: int | None = None, where: str = ""
+) -> Schema:
+    """``row`` as an instance of ``model``.
+
+    Args:
+        where: the row's own place in the file, as ``conversations[2]``.
+
+    Raises:
+        InputError: naming file, line, the first field that does not fit, and the reason.
+    """
+    try:
+        return model.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    context, field = first.get("ctx", {}), where
+    for part in (*first["loc"], context.get("at")):
+        if isinstance(part, int):
+            field += f"[{part}]"
+        elif part:
+            field += f".{part}" if field else part
+    raise InputError(
+        _reason(first), path=path, line=line, field=field or None, fix=context.get("fix")
+    )
+
+
+_EXPECTED = {
+    "model_type": "an object",
+    "string_type": "str",
+    "list_type": "list",
+    "dict_type": "dict",
+    "int_type": "int",
+    "bool_type": "bool",
+}
+"""pydantic's types of error that say: the value is of another type."""
+
+
+def _reason(error: Any) -> str:
+    kind, value = error["type"], error["input"]
+    if kind == "missing" or (error["loc"] and value is None):
+        return "missing"
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}, found {type(value).__name__}"
+    if kind == "literal_error":
+        return f"expected {error['ctx']['expected']}, found {value!r:.60}"
+    return error["msg"]

@@ -1,0 +1,167 @@
+"""Checks of dialogue pairs and of a term list: each yields what it is named for, row by row."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from malmat.errors import InputError
+from malmat.files import read_rows
+from malmat.schema import Row, Text, validate
+from malmat.text.duplicates import NearDuplicates, squeeze
+from malmat.text.korean import EMOJI, hangul_share, normalize
+from malmat.text.pairs import MAX_CHARACTERS
+from malmat.text.terms import TermMatcher, plain_text, spellings
+
+Fault = tuple[str, dict]
+"""The name of a check, and the row that it found."""
+
+PAIR_KEYS = {"context", "q", "a", "model"}
+TERM_KEYS = {"title", "description", "conversations"}
+FEWEST_PAIRS = 8
+SHORTEST = 2
+GLOSS_CHARACTERS = 40
+
+SAME_OPENING, SAME_SETTING, SAME_POSITION = 0.35, 0.5, 0.9
+"""Shares of a term's pairs above which a sameness is a pattern."""
+
+
+class NestedRow(Row):
+    title: Text
+    conversations: list[dict]
+
+
+def read_nested(path: str | Path) -> list[dict]:
+    """The rows of a file in the shape of ``merged_final.json``; pairs may lack keys."""
+    rows = [(line, row) for line, row in read_rows(path)]
+    for line, row in rows:
+        validate(NestedRow, row, path=path, line=line)
+    if not any(row["conversations"] for _, row in rows):
+        raise InputError("no dialogue pairs in it", path=path)
+    return [row for _, row in rows]
+
+
+def pairs_of(terms: Iterable[dict]) -> list[dict]:
+    """The pairs, as text, with their term's ``title`` and their ``number`` in it (from 1)."""
+    return [
+        {name: str(turn.get(name) or "") for name in PAIR_KEYS}
+        | {"title": term["title"], "number": number}
+        for term in terms
+        for number, turn in enumerate(term["conversations"], 1)
+    ]
+
+
+def _row(pair: dict, **more: object) -> dict:
+    return {name: pair[name] for name in ("title", "number", "q", "a")} | more
+
+
+def key_faults(terms: list[dict], pairs: list[dict]) -> Iterator[Fault]:
+    """Keys that a term or a pair lacks, and keys that do not belong there."""
+    for term in terms:
+        if not term.get("description"):
+            yield "missing key", {"title": term["title"], "keys": ["description"]}
+        if extra := sorted(set(term) - TERM_KEYS):
+            yield "stray key", {"title": term["title"], "keys": extra}
+    turns = [turn for term in terms for turn in term["conversations"]]
+    for turn, pair in zip(turns, pairs, strict=True):
+        if lacking := sorted(name for name in ("context", "q", "a") if not pair[name].strip()):
+            yield "missing key", _row(pair, keys=lacking)
+        if extra := sorted(set(turn) - PAIR_KEYS):
+            yield "stray key", _row(pair, keys=extra)
+
+
+def text_faults(pairs: list[dict]) -> Iterator[Fault]:
+    """Texts that are not Korean, hold stray characters, or are too short or long."""
+    for pair in pairs:
+        texts = (pair["q"], pair["a"])
+        if not all(map(str.strip, texts)):
+            continue  # a missing key
+        if min(map(hangul_share, texts)) < 0.5:
+            yield "not Korean", _row(pair)
+        if any(re.search("[\u1100-\u11ff]", normalize(t)) or normalize(t) != t for t in texts):
+            yield "conjoining jamo", _row(pair)
+        if any(EMOJI.search(text) for text in texts):
+            yield "emoji", _row(pair)
+        if not all(SHORTEST <= len(text.strip()) <= MAX_CHARACTERS for text in texts):
+            yield "too short or long", _row(pair, lengths=[len(text) for text in texts])
+
+
+def term_positions(pairs: list[dict], listed: list[dict]) -> list[str]:
+    """Where each pair has its term: ``q``, ``a``, ``both`` or ``none``.
+
+    Args:
+        listed: the term list; a title that is not in it is looked for by morphology.
+    """
+    known = {term["title"]: term for term in listed}
+    titles = dict.fromkeys(pair["title"].strip() for pair in pairs)
+    matcher = TermMatcher(known.get(title, {"title": title}) for title in titles)
+    positions = []
+    for pair in pairs:
+        in_q, in_a = (matcher.find(pair[name], only=pair["title"].strip()) for name in ("q", "a"))
+        positions.append("both" if in_q and in_a else "q" if in_q else "a" if in_a else "none")
+    return positions
+
+
+def position_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
+    """Pairs that do not hold their term."""
+    for pair, position in zip(pairs, positions, strict=True):
+        if position == "none":
+            yield "term not found", _row(pair)
+
+
+def duplicate_faults(pairs: list[dict], threshold: float) -> Iterator[Fault]:
+    """Pairs that repeat an earlier one, to the letter or nearly (Jaccard ≥ ``threshold``)."""
+    index, exact = NearDuplicates(threshold), {}
+    for pair in pairs:
+        key = squeeze(pair["q"]) + "\0" + squeeze(pair["a"])
+        earlier = index.add(pair["q"] + pair["a"])
+        if key in exact:
+            yield "exact duplicate", _row(pair, of=exact[key])
+        elif earlier:
+            number, similarity = earlier[0]
+            other = pairs[number]
+            where = "in the term" if other["title"] == pair["title"] else "across terms"
+            of = f"{other['title']} {other['number']}: {other['q']} / {other['a']}"
+            row = _row(pair, of=of, similarity=round(similarity, 3))
+            yield f"near-duplicate {where}", row
+        exact.setdefault(key, f"{pair['title']} {pair['number']}")
+
+
+def balance_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
+    """Terms most of whose pairs are alike in something, or that have too few."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, pair in enumerate(pairs):
+        groups[pair["title"]].append(index)
+    for title, members in groups.items():
+        count = len(members)
+        samenesses = [
+            ("repeated opening", SAME_OPENING, [squeeze(pairs[i]["q"])[:4] for i in members]),
+            ("repeated opening", SAME_OPENING, [squeeze(pairs[i]["a"])[:4] for i in members]),
+            ("one setting for most", SAME_SETTING, [pairs[i]["context"].strip() for i in members]),
+            ("one position for most", SAME_POSITION, [positions[i] for i in members]),
+        ]
+        for name, share, values in samenesses:
+            value, times = Counter(values).most_common(1)[0]
+            if value and times > 2 and times / count > share:
+                yield name, {"title": title, "value": value, "times": f"{times}/{count}"}
+        if count < FEWEST_PAIRS:
+            yield "too few pairs", {"title": title, "value": str(count)}
+
+
+def gloss_faults(listed: list[dict]) -> Iterator[Fault]:
+    """Glosses that are too long or give their term away; near terms that are not mutual."""
+    matcher = TermMatcher(listed)
+    near = {term["title"]: term["near"] for term in listed}
+    for term in listed:
+        title, gloss = term["title"], term["gloss"]
+        if len(gloss) > GLOSS_CHARACTERS:
+            yield "gloss too long", {"title": title, "gloss": gloss, "length": len(gloss)}
+        words = filter(None, (squeeze(plain_text(spelling)) for spelling in spellings(title)))
+        if matcher.find(gloss, only=title) or any(word in squeeze(gloss) for word in words):
+            yield "gloss holds its term", {"title": title, "gloss": gloss}
+        for other in near[title]:
+            if other == title or title not in near.get(other, ()):
+                problem = "not mutual" if other in near else "no such term"
+                yield "near term not mutual", {"title": title, "near": other, "problem": problem}
