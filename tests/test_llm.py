@@ -15,15 +15,16 @@ from pathlib import Path
 import certifi
 import pytest
 
-from malmat.answer import api
 from malmat.answer import provider as providers
+from malmat.answer import retry
+from malmat.answer.api import ApiEngine
 from malmat.answer.gemini import Gemini
 from malmat.answer.gemini_legacy import GeminiLegacy
 from malmat.answer.open import provider_of
 from malmat.answer.openai import OpenAI
-from malmat.answer.prices import price
+from malmat.answer.prices import Meter, price
 from malmat.answer.provider import Model, api_key
-from malmat.answer.request import ASK_AGAIN, Failed, Request
+from malmat.answer.request import ASK_AGAIN, Failed, Request, answers_by_id
 from malmat.errors import InputError, StopRunning
 from malmat.journal import Journal
 from tests.fake_llm import FakeLLM, schema_of
@@ -52,7 +53,7 @@ def one_certificate(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _keys_and_short_waits(monkeypatch, one_certificate):
     monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))
-    monkeypatch.setattr(api, "RETRY_SCALE", 0.001)
+    monkeypatch.setattr(retry, "RETRY_SCALE", 0.001)
     monkeypatch.setenv("GEMINI_API_KEY", KEYS["gemini"])
     monkeypatch.setenv("GOOGLE_API_KEY", "another-key-that-must-not-be-taken")
     monkeypatch.setenv("OPENAI_API_KEY", KEYS["openai"] + "\n")  # as pasted from a file
@@ -81,8 +82,14 @@ def ask_for(count: int, text: str = "질문", **options) -> list[Request]:
 def run(fake: FakeLLM, provider: str, path: Path, requests=None, **options) -> dict[str, dict]:
     """The requests (one by default) through a journal at ``path``."""
     with Journal(path) as journal:
-        options = {"concurrency": 1, **options}
-        return api.complete(connect(provider, fake), requests or ask_for(1), journal, **options)
+        model = connect(provider, fake)
+        return complete(model, requests or ask_for(1), journal, **{"concurrency": 1, **options})
+
+
+def complete(model: Model, requests, journal, *, concurrency=8, max_cost=None, **options):
+    meter = Meter(model.name, max_cost=max_cost)
+    engine = ApiEngine(model, concurrency)
+    return answers_by_id(engine, requests, journal, meter=meter, **options)
 
 
 def journaled(path: Path) -> list[dict]:
@@ -156,7 +163,7 @@ def test_the_wait_the_server_asks_for_is_kept(tmp_path, provider, fault):
 
 @pytest.mark.parametrize("fault", ["429_after", "429_body"])
 def test_a_wait_beyond_all_patience_is_not_begun(tmp_path, provider, fault, monkeypatch):
-    monkeypatch.setattr(api, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(retry, "PATIENCE_S", 0.5)
     with FakeLLM(script=[fault, "ok"], retry_after=0.7) as fake:
         record = run(fake, provider, tmp_path / "j")["r0#0"]
     assert (record["status"], record["attempts"], fake.calls) == ("api_error", 1, 1)
@@ -168,14 +175,14 @@ def test_a_fault_that_stays_is_an_api_error_and_asked_again_by_the_next_run(
     tmp_path, provider, fault
 ):
     path = tmp_path / "j"
-    with FakeLLM(script=[fault] * api.ATTEMPTS) as fake:
+    with FakeLLM(script=[fault] * retry.ATTEMPTS) as fake:
         record = run(fake, provider, path)["r0#0"]
         assert (record["status"], record["text"]) == ("api_error", "")
-        assert record["attempts"] == fake.calls == api.ATTEMPTS
+        assert record["attempts"] == fake.calls == retry.ATTEMPTS
         assert record["error"].startswith("503: " if fault == "503" else "connection: ")
         assert run(fake, provider, path)["r0#0"]["status"] == "ok"
         assert run(fake, provider, path)["r0#0"]["status"] == "ok"
-        assert fake.calls == api.ATTEMPTS + 1
+        assert fake.calls == retry.ATTEMPTS + 1
 
 
 @pytest.mark.parametrize("fault", ["bad_json", "html", "empty_object", "error_200"])
@@ -258,7 +265,7 @@ def test_a_spent_quota_stops_with_progress_kept(tmp_path, provider):
 
 @pytest.mark.parametrize("fault", ["401", "403", "400", "404", "429", "quota", "503", "reset"])
 def test_the_key_is_in_no_message_and_no_journal(tmp_path, provider, fault, monkeypatch):
-    monkeypatch.setattr(api, "ATTEMPTS", 2)
+    monkeypatch.setattr(retry, "ATTEMPTS", 2)
     path, said = tmp_path / "j", ""
     with FakeLLM(faults={fault: 1}) as fake:
         try:
@@ -304,7 +311,7 @@ def test_openai_itself_is_sent_what_its_models_take(tmp_path, monkeypatch, capsy
     sampling = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 99}
     with FakeLLM() as fake, Journal(tmp_path / "j") as journal:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{fake.url}/v1")  # where the SDK finds OpenAI
-        api.complete(OpenAI(model), ask_for(3, sampling=sampling), journal)
+        complete(OpenAI(model), ask_for(3, sampling=sampling), journal)
         kept = {} if fixed else {"temperature": 0.7, "top_p": 0.9}
         for body in fake.requests:
             del body["model"], body["messages"]
@@ -313,18 +320,18 @@ def test_openai_itself_is_sent_what_its_models_take(tmp_path, monkeypatch, capsy
         assert said == fixed
         # A server of one's own gets the older name, which all of them know, and all settings.
         own = OpenAI(model, f"{fake.url}/v1")
-        api.complete(own, ask_for(1, sampling=sampling), journal)
+        complete(own, ask_for(1, sampling=sampling), journal)
         assert {name: fake.requests[-1][name] for name in sampling} == sampling
 
 
 def test_servers_may_join_a_half_done_run(tmp_path):
     with FakeLLM() as first, FakeLLM() as second, Journal(tmp_path / "j") as journal:
         one, two = f"{first.url}/v1", f"{second.url}/v1"
-        api.complete(OpenAI("m", one), ask_for(4), journal)
-        records = api.complete(OpenAI("m", f"{one}, {two}"), ask_for(8), journal)
+        complete(OpenAI("m", one), ask_for(4), journal)
+        records = complete(OpenAI("m", f"{one}, {two}"), ask_for(8), journal)
         assert len(records) == first.calls + second.calls == 8
         assert second.calls
-        api.complete(OpenAI("m", two), ask_for(4), journal)  # another model of that name
+        complete(OpenAI("m", two), ask_for(4), journal)  # another model of that name
         assert first.calls + second.calls == 12
 
 
@@ -433,7 +440,7 @@ def test_only_what_is_missing_or_changed_is_asked(tmp_path, provider):
         other = copy.copy(connect(provider, fake))
         other.name += "-other"
         with Journal(path) as journal:
-            api.complete(other, ask_for(1), journal)
+            complete(other, ask_for(1), journal)
         assert fake.calls == 11
 
 
@@ -501,7 +508,7 @@ def test_max_cost_without_a_price_is_refused(tmp_path):
     with FakeLLM() as fake, Journal(tmp_path / "j") as journal:
         model = OpenAI("my-own-model", fake.url + "/v1")
         with pytest.raises(InputError, match="max_cost"):
-            api.complete(model, ask_for(1), journal, max_cost=1)
+            complete(model, ask_for(1), journal, max_cost=1)
         assert fake.calls == 0
 
 
@@ -526,7 +533,10 @@ def test_gemini_names_go_to_google_unless_a_server_is_named():
 
 CHILD = """
 import sys
-from malmat import cli, llm
+from malmat import cli
+from malmat.answer.api import ApiEngine
+from malmat.answer.openai import OpenAI
+from malmat.answer.request import Request, answers_by_id
 from malmat.journal import Journal
 url, path, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 requests = [
@@ -534,14 +544,14 @@ requests = [
 ]
 def main():
     with Journal(path) as journal:
-        records = api.complete(OpenAI("m", url), requests, journal, concurrency=4)
+        records = answers_by_id(ApiEngine(OpenAI("m", url), 4), requests, journal)
     return int(any(record["status"] != "ok" for record in records.values()))
 cli.run(main)
 """
 
 
 def start(fake: FakeLLM, path: Path, count: int) -> subprocess.Popen:
-    source = Path(api.__file__).parents[2]
+    source = Path(retry.__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, f"{fake.url}/v1", str(path), str(count)],
         env={**os.environ, "PYTHONPATH": str(source), "MALMAT_RETRY_SCALE": "0.01"},
@@ -622,7 +632,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_journal_whole(tmp_path):
     with FakeLLM() as fake:
         child = subprocess.run(
             [sys.executable, "-c", limit + CHILD, f"{fake.url}/v1", str(path), "40"],
-            env={**os.environ, "PYTHONPATH": str(Path(api.__file__).parents[2])},
+            env={**os.environ, "PYTHONPATH": str(Path(retry.__file__).parents[2])},
             capture_output=True,
             text=True,
             timeout=60,

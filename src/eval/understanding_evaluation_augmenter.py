@@ -22,7 +22,7 @@ from malmat.answer.request import Request
 from malmat.cli import COMPLETE, FAILURES, number, parser, positive, relative, run, show_settings
 from malmat.files import check_fields, read_rows, row_id, write_json
 from malmat.formats import read_terms
-from malmat.journal import Journal, journal_path, whole
+from malmat.journal import Journal, journal_path, valid_text
 from malmat.prompts import fill, load_prompts
 from malmat.text.pairs import copies
 from malmat.text.terms import TermMatcher
@@ -137,7 +137,7 @@ def read_question(text: str, row: dict, matcher: TermMatcher) -> str:
     question = parse_object(text, "question")["question"]
     if not isinstance(question, str):
         raise ValueError("no question in the reply")
-    question = whole(question).strip()
+    question = valid_text(question).strip()
     if not matcher.find(question, only=row["title"]):
         raise ValueError(f"the question does not hold the term: {question[:60]!r}")
     if copies(question, row["question"]):

@@ -31,7 +31,7 @@ def journal_path(output: str | Path) -> Path:
     return output.with_name(output.name + ".journal.jsonl")
 
 
-def whole(text: str) -> str:
+def valid_text(text: str) -> str:
     """The text with each lone surrogate (half a character, which no file can hold) as ``?``."""
     return text.encode("utf-8", "replace").decode("utf-8")
 

@@ -1,243 +1,210 @@
-"""One door to every model that answers: Gemini, OpenAI, compatible servers, local models.
+"""Answers by a model behind an API, several requests at a time.
 
-``complete`` takes requests and gives back a record for each, through a journal:
-what was answered before is not asked again. There is one retry layer (the SDKs'
-own are off). A failure is a status, never an answer. The SDKs themselves are
-``malmat.answer.provider``'s.
+There is one retry layer (the SDKs' own are off). A failure is a status, never an
+answer. The SDKs themselves are in ``malmat.answer.provider`` and its subclasses.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import random
 import signal
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from malmat.answer.prices import Meter
 from malmat.answer.provider import Model
-from malmat.answer.request import ASK_AGAIN, Failed, Request, Retry, request_key
+from malmat.answer.request import (
+    Accept,
+    Failed,
+    Request,
+    Retry,
+    answers_by_id,
+    checked,
+    is_missing,
+    no_answer,
+    request_key,
+)
+from malmat.answer.retry import Abandoned, retrying
 from malmat.errors import StopRunning
-from malmat.journal import Journal, whole
-
-ATTEMPTS = 8
-
-
-PATIENCE_S = 600.0
-
+from malmat.journal import Journal, valid_text
 
 UNREADABLE_TRIES = 3
 
 
-def complete(
-    model: Model,
-    requests: list[Request],
-    journal: Journal,
-    *,
-    accept: Callable[[Request, str], Any] | None = None,
-    concurrency: int = 8,
-    max_cost: float | None = None,
-    label: str = "",
-) -> dict[str, dict]:
-    """Answer all requests through the journal; as ``Stream``, but all at once.
+class ApiEngine:
+    """An ``Engine`` that asks a model ``concurrency`` requests at a time.
 
-    Returns:
-        Request id and sample (``id#sample``) → record.
+    Inside its ``with`` block the workers ask, whatever the caller does with the records that
+    have come. Replies lie in the journal, not in memory, and requests are drawn as workers
+    become free, so a run over many items takes no more memory than one over few. Equal
+    requests are asked once. An unreadable reply is asked for again twice.
     """
-    meter = Meter(model.name, max_cost=max_cost)
-    with Stream(
-        model,
-        requests,
-        journal,
-        accept=accept,
-        concurrency=concurrency,
-        meter=meter,
-        label=label,
-        total=len(requests),
-    ) as records:
-        return {
-            f"{request.id}#{request.sample}": record
-            for request, record in zip(requests, records, strict=True)
-        }
+
+    def __init__(self, model: Model, concurrency: int = 8):
+        self.name, self.model, self.concurrency = model.name, model, concurrency
+
+    def identity(self) -> dict:
+        return self.model.identity()
+
+    @contextlib.contextmanager
+    def answers(
+        self,
+        requests: Iterable[Request],
+        journal: Journal,
+        *,
+        accept: Accept | None = None,
+        meter: Meter | None = None,
+        label: str = "",
+        total: int | None = None,
+    ) -> Iterator[Iterator[dict]]:
+        """As ``Engine.answers``. StopRunning: quota spent, the breaker, or ``max_cost``."""
+        from tqdm import tqdm
+
+        workers = self.concurrency if total is None else max(1, min(self.concurrency, total))
+        # A run that finds everything in the journal is over before the bar is due.
+        bar = tqdm(total=total, desc=label, unit="item", mininterval=0.5, delay=0.5)
+        meter = meter or Meter(self.name)
+        run = _Run(self.model, requests, journal, accept, meter, bar, workers)
+        with (
+            bar,
+            _interruptible(run.stop) as interrupted,
+            ThreadPoolExecutor(workers, thread_name_prefix="llm") as pool,
+        ):
+            try:
+                for _ in range(workers):
+                    pool.submit(run.work)
+                yield run.records(interrupted)
+            finally:
+                run.stop.set()
+        if interrupted.is_set():  # after the last record was taken
+            raise KeyboardInterrupt
 
 
-class Stream:
-    """Answers requests through the journal and gives their records in the requests' order.
-
-    A context manager: inside it the workers ask, whatever the caller does with what
-    has come so far. Replies lie in the journal, not in memory, and ``requests`` may
-    be a generator, so a run over many items takes no more memory than one over few.
-
-    Args:
-        accept: turns a reply's text into a value, raising ValueError where it is
-            unreadable; such a reply is asked for again twice, then ``parse_error``.
-        meter: counts tokens and cost; it may stop the run.
-        total: how many requests there are, for the progress bar.
-
-    Iterating gives records: ``key, id, status, text, finish_reason, usage, attempts,
-    model_version, error``. After the last one that came it raises:
-        StopRunning: quota spent, the circuit breaker, or ``max_cost``; progress kept.
-        InputError: wrong key or unknown model.
-        KeyboardInterrupt: after what was in flight has been journaled.
-    """
+class _Run:
+    """What the workers of one run share: requests still to be drawn, those under way, the order."""
 
     def __init__(
         self,
         model: Model,
         requests: Iterable[Request],
         journal: Journal,
-        *,
-        accept: Callable[[Request, str], Any] | None = None,
-        concurrency: int = 8,
-        meter: Meter | None = None,
-        label: str = "",
-        total: int | None = None,
+        accept: Accept | None,
+        meter: Meter,
+        bar: Any,
+        workers: int,
     ):
+        self.stop = threading.Event()
         self._model, self._journal, self._accept = model, journal, accept
-        self._source = iter(requests)
-        self._meter = meter or Meter(model.name)
-        self._label, self._total = label, total
-        self._identity = model.identity()
-        self._gate, self._breaker = _Gate(concurrency), _Breaker()
-        self._stop = threading.Event()
-        self._interrupt = _interruptible(self._stop)
+        self._requests, self._identity = iter(requests), model.identity()
+        self._meter, self._bar, self._workers = meter, bar, workers
+        self._gate, self._breaker = _Gate(workers), _Breaker()
         self._failure: BaseException | None = None
-        self._bar: Any = None
-        # Guards all that follows; notified when the next record in order may be there.
-        self._changed = threading.Condition()
-        self._order: deque[list] = deque()  # [key, whether its record is in the journal]
-        self._asking: dict[str, list[list]] = {}  # key → entries that wait for its one answer
-        self._passed = 0
-        workers = concurrency if total is None else min(concurrency, total)
-        self._threads = [
-            threading.Thread(target=self._work, name=f"llm-{n}", daemon=True)
-            for n in range(workers)
-        ]
+        self._lock = threading.Lock()
+        # Of each request in order its key and, if it is asked, what tells that its record is in
+        # the journal; None of each worker that has ended.
+        self._order: SimpleQueue[tuple[str, Future | None] | None] = SimpleQueue()
+        self._under_way: dict[str, Future] = {}
 
-    def __enter__(self) -> Stream:
-        self._interrupted = self._interrupt.__enter__()
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        if self._bar is not None:
-            self._bar.close()
-        self._interrupt.__exit__(kind, error, trace)
-        # Ctrl-C after the last record was taken still counts.
-        if error is None and self._interrupted.is_set():
-            raise KeyboardInterrupt
-
-    def __iter__(self) -> Iterator[dict]:
-        while True:
-            with self._changed:
-                while not (self._order and self._order[0][1]):
-                    if not any(thread.is_alive() for thread in self._threads):
-                        break
-                    self._changed.wait(0.2)
-                if not (self._order and self._order[0][1]):
-                    break
-                key = self._order.popleft()[0]
-            yield self._journal.get(key)
-        if self._failure is not None:
-            raise self._failure
-        if self._interrupted.is_set():
-            raise KeyboardInterrupt
-
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Answer requests until there are none left or the run stops."""
         try:
-            while (taken := self._take()) is not None:
-                entry, request = taken
-                record = _ask(self._model, request, self._accept, self._gate, self._stop)
-                self._keep({"key": entry[0], "id": request.id, **record})
-        except _Abandoned:
+            while (drawn := self._draw()) is not None:
+                key, request, answered = drawn
+                try:
+                    record = _ask(self._model, request, self._accept, self._gate, self.stop)
+                    self._keep({"key": key, "id": request.id, **record})
+                finally:
+                    answered.cancel()  # without effect where the record was kept
+        except Abandoned:
             pass
         except BaseException as error:
-            with self._changed:
+            with self._lock:
                 self._failure = self._failure or error
-                self._stop.set()
+            self.stop.set()
         finally:
-            with self._changed:
-                self._changed.notify_all()
+            self._order.put(None)
 
-    def _take(self) -> tuple[list, Request] | None:
-        """The next request that the journal has no answer to; None at the end."""
-        while not self._stop.is_set():
-            with self._changed:
-                request = next(self._source, None)
+    def _draw(self) -> tuple[str, Request, Future] | None:
+        """The next request that has to be asked; None at the end."""
+        while not self.stop.is_set():
+            with self._lock:
+                request = next(self._requests, None)
                 if request is None:
                     return None
-                entry = [request_key(self._identity, request), False]
-                self._order.append(entry)
-                known = self._journal.get(entry[0])
-                if entry[0] in self._asking:  # an equal request is under way
-                    self._asking[entry[0]].append(entry)
-                elif known is None or known["status"] in ASK_AGAIN:
-                    if problem := self._meter.problem():  # reached in an earlier round
-                        raise StopRunning(f"{problem}. Progress is kept")
-                    self._asking[entry[0]] = [entry]
-                    return entry, request
-                else:
-                    entry[1] = True
-                    self._changed.notify_all()
-                self._passed += 1
+                key = request_key(self._identity, request)
+                answered = self._under_way.get(key)
+                if answered is None and is_missing(self._journal, key, request, self._accept):
+                    self._stop_at(self._meter.problem())  # reached in an earlier run
+                    answered = self._under_way[key] = Future()
+                    self._order.put((key, answered))
+                    return key, request, answered
+                self._order.put((key, answered))
+                self._bar.update()
         return None
 
     def _keep(self, record: dict) -> None:
-        with self._changed:
+        with self._lock:
             self._journal.append(record)
-            for entry in self._asking.pop(record["key"]):
-                entry[1] = True
+            self._under_way.pop(record["key"]).set_result(None)
             self._meter.add(record["usage"])
-            self._show()
-            problem = self._breaker.see(record) or self._meter.problem()
-            if problem and self._failure is None:
-                self._failure = StopRunning(f"{problem}. Progress is kept")
-                self._stop.set()
-            self._changed.notify_all()
+            if self._meter.cost is not None:
+                self._bar.set_postfix_str(f"${self._meter.cost:.4f}", refresh=False)
+            self._bar.update()
+            self._stop_at(self._breaker.problem(record) or self._meter.problem())
 
-    def _show(self) -> None:
-        from tqdm import tqdm
+    @staticmethod
+    def _stop_at(problem: str | None) -> None:
+        if problem:
+            raise StopRunning(f"{problem}. Progress is kept")
 
-        if self._bar is None:
-            self._bar = tqdm(total=self._total, desc=self._label, unit="item", mininterval=0.5)
-        self._bar.update(self._passed + 1)
-        self._passed = 0
-        if self._meter.cost is not None:
-            self._bar.set_postfix_str(f"${self._meter.cost:.4f}", refresh=False)
+    def records(self, interrupted: threading.Event) -> Iterator[dict]:
+        """The records in order up to the first that did not come, then why it did not."""
+        running, unbroken = self._workers, True
+        while running:
+            if (entry := self._order.get()) is None:
+                running -= 1
+            elif unbroken := unbroken and _has_come(entry[1]):
+                yield self._journal.get(entry[0])
+        if self._failure is not None:
+            raise self._failure
+        if interrupted.is_set():
+            raise KeyboardInterrupt
 
 
-class _Abandoned(Exception):
-    """The run stopped while this item was waiting to be tried again."""
+def _has_come(answered: Future | None) -> bool:
+    """Waits for a record; False if the run stopped before it came."""
+    with contextlib.suppress(CancelledError):
+        if answered is not None:
+            answered.result()
+        return True
+    return False
 
 
-class _interruptible:
-    """Ctrl-C sets the event (what is in flight is drained); a second one leaves at once."""
+@contextlib.contextmanager
+def _interruptible(stop: threading.Event) -> Iterator[threading.Event]:
+    """Ctrl-C sets ``stop`` and the event that is given; a second one leaves at once."""
+    seen = threading.Event()
 
-    def __init__(self, stop: threading.Event):
-        self._stop, self._seen = stop, threading.Event()
-
-    def __enter__(self) -> threading.Event:
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._old = signal.signal(signal.SIGINT, self._handle)
-        return self._seen
-
-    def _handle(self, *_: object) -> None:
-        if self._seen.is_set():
+    def handle(*_: object) -> None:
+        if seen.is_set():
             os._exit(130)
-        self._seen.set()
-        self._stop.set()
+        seen.set()
+        stop.set()
 
-    def __exit__(self, *_: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._old)
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Gate:
@@ -279,7 +246,8 @@ class _Breaker:
         self._last = ""
         self._kinds: Counter[str] = Counter()
 
-    def see(self, record: dict) -> str | None:
+    def problem(self, record: dict) -> str | None:
+        """Why the run has to end with this record, or None."""
         self._seen += 1
         # A server that sends no reply at all, as a web page at a wrong address, fails too; a
         # reply whose text could not be read is the model's doing.
@@ -299,47 +267,8 @@ class _Breaker:
         return None
 
 
-def retrying(stop: threading.Event) -> Any:
-    """tenacity's loop over the attempts at something that raises ``Retry``, by our policy.
-
-    Setting ``stop`` ends a wait at once.
-    """
-    from tenacity import (
-        Retrying,
-        retry_if_exception_type,
-        stop_after_attempt,
-        stop_before_delay,
-    )
-
-    def pause(state: Any) -> float:
-        backoff = min(60.0, 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)
-        return max(backoff * RETRY_SCALE, state.outcome.exception().after)
-
-    def sleep(seconds: float) -> None:
-        if stop.wait(seconds):
-            raise _Abandoned
-
-    return Retrying(
-        retry=retry_if_exception_type(Retry),
-        # Before: a server that asks for a wait beyond all patience is not waited for.
-        stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(PATIENCE_S),
-        wait=pause,
-        sleep=sleep,
-    )
-
-
-def no_answer(status: str, error: object) -> dict:
-    """The part of a record that stands for an answer where none came."""
-    nothing = {"text": "", "finish_reason": None, "model_version": None}
-    return {**nothing, "status": status, "error": str(error)}
-
-
 def _ask(
-    model: Model,
-    request: Request,
-    accept: Callable[[Request, str], Any] | None,
-    gate: _Gate,
-    stop: threading.Event,
+    model: Model, request: Request, accept: Accept | None, gate: _Gate, stop: threading.Event
 ) -> dict:
     """One item to its end: answered, refused, or given up on after the allowed attempts."""
     from tenacity import RetryError
@@ -347,49 +276,60 @@ def _ask(
     usage = {"input": 0, "output": 0}
     unreadable = attempts = 0
 
+    def retry_unless_last(result: dict) -> dict:
+        nonlocal unreadable
+        unreadable += 1
+        if unreadable < UNREADABLE_TRIES:
+            raise Retry("unreadable", result["error"])
+        return result
+
     def attempt() -> dict:
-        nonlocal unreadable, attempts
+        nonlocal attempts
         try:
             with gate:
                 if stop.is_set():
-                    raise _Abandoned
+                    raise Abandoned
                 attempts += 1
                 reply = model.send(request)
         except Retry as error:
             if error.kind != "unreadable":
                 raise
-            unreadable += 1
-            if unreadable >= UNREADABLE_TRIES:
-                return no_answer("parse_error", error)
-            raise
+            return retry_unless_last(no_answer("parse_error", error))
         for name, tokens in reply.pop("usage").items():
             usage[name] += tokens
-        reply["text"] = whole(reply["text"])
-        if reply["status"] == "ok" and accept is not None:
-            try:
-                accept(request, reply["text"])
-            except ValueError as error:
-                unreadable += 1
-                if unreadable >= UNREADABLE_TRIES:
-                    return {**reply, "status": "parse_error", "error": model.scrub(error)}
-                raise Retry("unreadable", model.scrub(error)) from None
-        return {**reply, "error": None}
+        reply |= {"text": valid_text(reply["text"]), "error": None}
+        result = checked(reply, request, accept)
+        return retry_unless_last(result) if result["status"] == "parse_error" else result
 
     try:
         for trial in retrying(stop):
             with trial:
                 result = attempt()
     except RetryError as error:
-        result = no_answer("api_error", model.scrub(error.last_attempt.exception()))
+        result = no_answer("api_error", error.last_attempt.exception())
     except Failed as error:
-        result = no_answer("api_error", model.scrub(error))
+        result = no_answer("api_error", error)
+    if result["error"] is not None:
+        result["error"] = model.scrub(result["error"])
     return {**result, "usage": usage, "attempts": attempts}
 
 
-RETRY_SCALE = float(os.environ.get("MALMAT_RETRY_SCALE", "1"))
-"""Scales the backoff (not what a server asks for); tests make it small."""
-
-
-def failures(records: Iterator[dict] | list[dict]) -> Counter[str]:
-    """How many records of each status other than ``ok``."""
-    return Counter(record["status"] for record in records if record["status"] != "ok")
+def complete(
+    model: Model,
+    requests: list[Request],
+    journal: Journal,
+    *,
+    accept: Accept | None = None,
+    concurrency: int = 8,
+    max_cost: float | None = None,
+    label: str = "",
+) -> dict[str, dict]:
+    """``answers_by_id`` of an ``ApiEngine``, for callers that have no engine yet."""
+    return answers_by_id(
+        ApiEngine(model, concurrency),
+        requests,
+        journal,
+        accept=accept,
+        meter=Meter(model.name, max_cost=max_cost),
+        label=label,
+    )

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from malmat.answer.provider import _CUT, TIMEOUT_S, Model, _network, _status, api_key
+from malmat.answer.provider import CUT, TIMEOUT_S, Model, api_key, network_error, reply_status
 from malmat.answer.request import Batch, Failed, Request, Retry
 from malmat.errors import InputError
 
 
-def _google_contents(messages: list[dict]) -> list[dict]:
+def google_contents(messages: list[dict]) -> list[dict]:
     return [
         {
             "role": "model" if message["role"] == "assistant" else "user",
@@ -22,7 +22,7 @@ def _google_contents(messages: list[dict]) -> list[dict]:
     ]
 
 
-def _google_config(request: Request, *further: str) -> dict[str, Any]:
+def google_config(request: Request, *further: str) -> dict[str, Any]:
     """The settings both of Google's SDKs know, under Google's names, and ``further`` ones."""
     names = {"max_tokens": "max_output_tokens"}
     known = {"temperature", "top_p", "max_tokens", *further}
@@ -36,11 +36,11 @@ def _google_config(request: Request, *further: str) -> dict[str, Any]:
     return {name: value for name, value in config.items() if value is not None}
 
 
-def _google_system(messages: list[dict]) -> str:
+def google_system(messages: list[dict]) -> str:
     return "\n\n".join(m["content"] for m in messages if m["role"] == "system")
 
 
-def _google_reply(
+def google_reply(
     *,
     text: str,
     finish: str | None,
@@ -58,11 +58,11 @@ def _google_reply(
     if usage is None and not answered and not blocked:
         raise Retry("unreadable", "a reply without candidates")
     # A reason that this list does not know is no proper end: Google adds kinds of blocks.
-    known = finish in (None, "STOP", *_CUT)
+    known = finish in (None, "STOP", *CUT)
     return {
         "text": text,
         "finish_reason": f"prompt {blocked}" if blocked else finish,
-        "status": _status(text, finish if known and not blocked else "SAFETY", answered),
+        "status": reply_status(text, finish if known and not blocked else "SAFETY", answered),
         "usage": usage or {"input": 0, "output": 0},
         "model_version": version,
     }
@@ -89,11 +89,11 @@ class Gemini(Model):
     def _arguments(self, request: Request) -> dict:
         from google.genai import types
 
-        config = _google_config(request, "thinking_budget")
+        config = google_config(request, "thinking_budget")
         budget = config.pop("thinking_budget", None)
         if budget is not None:
             config["thinking_config"] = {"thinking_budget": budget}
-        if system := _google_system(request.messages):
+        if system := google_system(request.messages):
             config["system_instruction"] = system
         if request.schema:
             config["response_json_schema"] = request.schema
@@ -103,7 +103,7 @@ class Gemini(Model):
             raise InputError(self.scrub(error), field="sampling") from None
         return {
             "model": self.name,
-            "contents": _google_contents(request.messages),
+            "contents": google_contents(request.messages),
             "config": settings,
         }
 
@@ -126,14 +126,14 @@ class Gemini(Model):
                 error.code, error.message or error.status or "", headers, error.details
             ) from None
         except Exception as error:
-            raise _network(self, error) from None
+            raise network_error(self, error) from None
 
     @staticmethod
     def _read(reply: Any) -> dict:
         first = reply.candidates[0] if reply.candidates else None
         parts = (first.content and first.content.parts) or [] if first else []
         feedback, usage = reply.prompt_feedback, reply.usage_metadata
-        return _google_reply(
+        return google_reply(
             text="".join(part.text or "" for part in parts if not part.thought),
             finish=first.finish_reason.value if first and first.finish_reason else None,
             blocked=feedback.block_reason.value if feedback and feedback.block_reason else None,
@@ -159,7 +159,7 @@ class Gemini(Model):
             jobs = self._client.batches.list()
             return next((job.name for job in jobs if job.display_name == name), None)
 
-    def look(self, batch_id: str) -> Batch:
+    def poll(self, batch_id: str) -> Batch:
         with self._faults():
             job = self._client.batches.get(name=batch_id)
         state = job.state.value.removeprefix("JOB_STATE_").lower() if job.state else "unknown"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from malmat.answer.gemini import _google_config, _google_contents, _google_reply, _google_system
-from malmat.answer.provider import TIMEOUT_S, Model, _network, api_key
+from malmat.answer.gemini import google_config, google_contents, google_reply, google_system
+from malmat.answer.provider import TIMEOUT_S, Model, api_key, network_error
 from malmat.answer.request import Request
 from malmat.errors import InputError
 
@@ -33,11 +33,11 @@ class GeminiLegacy(Model):
         from google.generativeai import protos
         from google.generativeai.types.generation_types import to_generation_config_dict
 
-        config = _google_config(request)
+        config = google_config(request)
         if request.schema:
             config["response_schema"] = openapi_schema(request.schema)
-        parts: dict[str, Any] = {"contents": _google_contents(request.messages)}
-        if system := _google_system(request.messages):
+        parts: dict[str, Any] = {"contents": google_contents(request.messages)}
+        if system := google_system(request.messages):
             parts["system_instruction"] = {"parts": [{"text": system}]}
         try:
             parts["generation_config"] = to_generation_config_dict(config)
@@ -55,7 +55,7 @@ class GeminiLegacy(Model):
                 int(error.code or 0), error.message or "", headers, {"details": error.details}
             ) from None
         except Exception as error:
-            raise _network(self, error) from None
+            raise network_error(self, error) from None
         return self._read(reply)
 
     @staticmethod
@@ -64,7 +64,7 @@ class GeminiLegacy(Model):
         first = reply.candidates[0] if reply.candidates else None
         finish = first.finish_reason if first else None
         blocked, usage = reply.prompt_feedback.block_reason, reply.usage_metadata
-        return _google_reply(
+        return google_reply(
             text="".join(part.text for part in first.content.parts) if first else "",
             finish=getattr(finish, "name", f"reason {finish}") if finish else None,
             blocked=getattr(blocked, "name", f"reason {blocked}") if blocked else None,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from malmat.answer.provider import TIMEOUT_S, Model, _network, _status, api_key
+from malmat.answer.provider import TIMEOUT_S, Model, api_key, network_error, reply_status
 from malmat.answer.request import Batch, Failed, Request, Retry
 from malmat.errors import InputError
 
@@ -128,7 +128,7 @@ class OpenAI(Model):
         except TypeError:
             raise
         except Exception as error:
-            raise _network(self, error) from None
+            raise network_error(self, error) from None
 
     @staticmethod
     def _read(reply: Any) -> dict:
@@ -140,7 +140,7 @@ class OpenAI(Model):
         text = (message.content if message else None) or ""
         if not isinstance(text, str) or not isinstance(finish, (str, type(None))):
             raise Retry("unreadable", "a reply whose text or finish reason is no text")
-        status = _status(text, finish, bool(choices))
+        status = reply_status(text, finish, bool(choices))
         if message is not None and getattr(message, "refusal", None):
             text, status = message.refusal, "refused"
         usage = reply.usage
@@ -181,7 +181,7 @@ class OpenAI(Model):
             batches = self._clients[0].batches.list(limit=100)
             return next((b.id for b in batches if (b.metadata or {}).get("name") == name), None)
 
-    def look(self, batch_id: str) -> Batch:
+    def poll(self, batch_id: str) -> Batch:
         client = self._clients[0]
         with self._faults():
             batch = client.batches.retrieve(batch_id)

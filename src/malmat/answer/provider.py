@@ -18,7 +18,7 @@ NO_KEY = "none"
 """What servers of one's own get, which ask for no key."""
 
 
-_BLOCKED = {
+BLOCKED = {
     "SAFETY",
     "RECITATION",
     "BLOCKLIST",
@@ -30,7 +30,7 @@ _BLOCKED = {
 }
 
 
-_CUT = {"MAX_TOKENS", "length"}
+CUT = {"MAX_TOKENS", "length"}
 
 
 def api_key(provider: str, *, needed: bool = True) -> tuple[str, str]:
@@ -104,7 +104,7 @@ class Model:
         raise NotImplementedError
 
     def submit(self, name: str, requests: list[tuple[str, Request]]) -> str:
-        """Hand in ``(key, request)`` rows as a batch called ``name``; the provider's id for it.
+        """Submit ``(key, request)`` rows as a batch called ``name``; the provider's id for it.
 
         Raises:
             InputError: this provider or SDK has no batches. Else as ``send``.
@@ -112,10 +112,10 @@ class Model:
         raise InputError("this SDK has no batches", field="batch", fix="Leave --batch out.")
 
     def find_batch(self, name: str) -> str | None:
-        """The id of the batch that was handed in under this name, if there is one."""
+        """The id of the batch that was submitted under this name, if there is one."""
         raise NotImplementedError
 
-    def look(self, batch_id: str) -> Batch:
+    def poll(self, batch_id: str) -> Batch:
         """How a batch stands and, when it is done, what came of each row."""
         raise NotImplementedError
 
@@ -149,16 +149,16 @@ class Model:
         return Failed(f"{code}: {message}")
 
 
-def _status(text: str, finish: str | None, any_candidate: bool) -> str:
+def reply_status(text: str, finish: str | None, any_candidate: bool) -> str:
     """The finish reason first: a blocked or cut reply can carry text that looks fine."""
-    if finish in _BLOCKED or not any_candidate:
+    if finish in BLOCKED or not any_candidate:
         return "blocked"
-    if finish in _CUT:
+    if finish in CUT:
         return "truncated"
     return "ok" if text.strip() else "empty"
 
 
-def _network(model: Model, error: Exception) -> Exception:
+def network_error(model: Model, error: Exception) -> Exception:
     """Connection faults of any SDK (they stand on httpx2 or requests: names are all they share)."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {

@@ -1,25 +1,19 @@
-"""A request to a model, its journal key, and the ways in which it can fail."""
+"""A request to a model, its journal key, the engines that answer requests, and how one can fail."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
-from malmat.journal import key_of
+from malmat.journal import Journal, key_of
+
+if TYPE_CHECKING:
+    from malmat.answer.prices import Meter
 
 ASK_AGAIN = ("api_error", "parse_error")
 """Statuses that the next run of the same command tries again."""
-
-
-def request_key(identity: dict, request: Request) -> str:
-    """The journal key: everything that determines the answer. Equal requests to an API share
-    one; where the id seeds the draw it stands in ``identity``."""
-    return key_of(
-        **identity,
-        messages=request.messages,
-        sampling=request.sampling,
-        schema=request.schema,
-        sample=request.sample,
-    )
 
 
 @dataclass(frozen=True)
@@ -32,6 +26,7 @@ class Request:
         sampling: temperature, top_p, max_tokens … (what the model's API takes).
         schema: JSON Schema of the reply, or None for free text.
         sample: index among repeated answers to one prompt.
+        choices: what may be answered, or () for any text.
     """
 
     id: str
@@ -39,6 +34,105 @@ class Request:
     sampling: dict = field(default_factory=dict)
     schema: dict | None = None
     sample: int = 0
+    choices: tuple[str, ...] = ()
+
+
+def request_key(identity: dict, request: Request) -> str:
+    """The journal key: everything that determines the answer. Equal requests to an API share
+    one; where the id seeds the draw it stands in ``identity``."""
+    return key_of(
+        **identity,
+        messages=request.messages,
+        sampling=request.sampling,
+        schema=request.schema,
+        sample=request.sample,
+        # Only where there are some: the keys of free text are as they were before choices.
+        **({"choices": list(request.choices)} if request.choices else {}),
+    )
+
+
+Accept = Callable[[Request, str], Any]
+"""Reads a reply's text for its request. Raises ValueError where it cannot be read."""
+
+
+class Engine(Protocol):
+    """Something that answers requests: an API, a batch API, a model on this machine."""
+
+    name: str
+
+    def identity(self) -> dict:
+        """What of the model and its settings determines an answer, for the journal's key."""
+
+    def answers(
+        self,
+        requests: Iterable[Request],
+        journal: Journal,
+        *,
+        accept: Accept | None = None,
+        meter: Meter | None = None,
+        label: str = "",
+        total: int | None = None,
+    ) -> AbstractContextManager[Iterator[dict]]:
+        """The requests' records in the requests' order, inside a ``with`` block.
+
+        A record that the journal holds is not asked for again, unless its status is one of
+        ``ASK_AGAIN``. A record is ``key, id, status, text, finish_reason, usage, attempts,
+        model_version, error``; ``usage`` is ``{input, output}`` in tokens.
+
+        Args:
+            requests: may be a generator.
+            accept: a reply that it cannot read is ``parse_error``.
+            meter: counts tokens and cost. It may stop the run.
+            label: names the progress bar.
+            total: how many requests there are, where that is known.
+
+        Raises (while iterating, after the records that came):
+            StopRunning: the run cannot go on; progress is kept.
+            InputError: wrong key, unknown model, a setting that the model does not know.
+            KeyboardInterrupt: after what was in flight has been journaled.
+        """
+
+
+def answers_by_id(
+    engine: Engine, requests: list[Request], journal: Journal, **options: Any
+) -> dict[str, dict]:
+    """All records of an engine at once: request id and sample (``id#sample``) → record.
+
+    Args:
+        options: as ``Engine.answers``.
+    """
+    with engine.answers(requests, journal, total=len(requests), **options) as records:
+        return {
+            f"{request.id}#{request.sample}": record
+            for request, record in zip(requests, records, strict=True)
+        }
+
+
+def checked(record: dict, request: Request, accept: Accept | None) -> dict:
+    """The record, or the same as ``parse_error`` where ``accept`` cannot read its text."""
+    if record["status"] == "ok" and accept is not None:
+        try:
+            accept(request, record["text"])
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:300]
+            return record | {"status": "parse_error", "error": reason}
+    return record
+
+
+def is_missing(
+    journal: Journal, key: str, request: Request | None = None, accept: Accept | None = None
+) -> bool:
+    """Whether the journal holds no record of the key that can stand."""
+    record = journal.get(key)
+    if record is not None and request is not None:
+        record = checked(record, request, accept)
+    return record is None or record["status"] in ASK_AGAIN
+
+
+def no_answer(status: str, error: object) -> dict:
+    """The part of a record that stands for an answer where none came."""
+    nothing = {"text": "", "finish_reason": None, "model_version": None}
+    return {**nothing, "status": status, "error": str(error)}
 
 
 class Retry(Exception):
@@ -49,6 +143,10 @@ class Retry(Exception):
         self.kind, self.after = kind, after
 
 
+class Failed(Exception):
+    """This item cannot be answered (a refused request); others may be."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a provider says of a batch. ``results``: (key, reply or the reason there is none)."""
@@ -56,7 +154,3 @@ class Batch:
     done: bool
     state: str
     results: tuple[tuple[str, dict | Exception], ...] = ()
-
-
-class Failed(Exception):
-    """This item cannot be answered (a refused request); others may be."""

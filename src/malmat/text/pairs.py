@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from malmat.answer.replies import parse_object
-from malmat.journal import whole
+from malmat.journal import valid_text
 from malmat.text.duplicates import THRESHOLD, NearDuplicates, shingles, similarity, squeeze
 from malmat.text.korean import EMOJI, hangul_share
 from malmat.text.terms import TermMatcher
@@ -74,8 +74,8 @@ def parse_reply(text: str) -> list[dict]:
 def _pair(turn: Any) -> dict:
     names = ("context", "q", "a")
     if isinstance(turn, dict) and all(isinstance(turn.get(name), str) for name in names):
-        return {name: whole(turn[name]).strip() for name in names}
-    raw = whole(json.dumps(turn, ensure_ascii=False))
+        return {name: valid_text(turn[name]).strip() for name in names}
+    raw = valid_text(json.dumps(turn, ensure_ascii=False))
     return {**dict.fromkeys(names, ""), "raw": raw}
 
 
@@ -87,7 +87,7 @@ def parse_verdict(text: str) -> int:
     """
     label = parse_object(text, "label")["label"]
     if isinstance(label, bool) or label not in tuple(VERDICTS):
-        raise ValueError(f"not a label: {whole(repr(label))[:40]}")
+        raise ValueError(f"not a label: {valid_text(repr(label))[:40]}")
     return label
 
 
