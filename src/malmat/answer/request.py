@@ -19,6 +19,7 @@ def request_key(identity: dict, request: Request) -> str:
         sampling=request.sampling,
         schema=request.schema,
         sample=request.sample,
+        **({"choices": list(request.choices)} if request.choices else {}),
     )
 
 
@@ -32,6 +33,7 @@ class Request:
         sampling: temperature, top_p, max_tokens … (what the model's API takes).
         schema: JSON Schema of the reply, or None for free text.
         sample: index among repeated answers to one prompt.
+        choices: what may be answered; empty: free text.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Request:
     sampling: dict = field(default_factory=dict)
     schema: dict | None = None
     sample: int = 0
+    choices: tuple[str, ...] = ()
 
 
 class Retry(Exception):
