@@ -13,10 +13,11 @@ import pytest
 from malmat.answer.local import complete_locally
 from malmat.answer.request import Request
 from malmat.journal import Journal
-from malmat.lm import chat, generate
-from malmat.lm.choice import choice_probabilities, choice_tokens
-from malmat.lm.generate import Sampling, answer_all, by_length
-from tests.conftest import PAIRS, ROOT, make_model, make_tokenizer
+from malmat.lm import batching, chat, generate
+from malmat.lm.batching import by_length
+from malmat.lm.generate import Sampling, answer_all
+from malmat.lm.sampling import choose, item_seed
+from tests.conftest import PAIRS, ROOT, make_model
 
 SAMPLING = Sampling(max_new_tokens=12, seed=7)
 
@@ -103,14 +104,14 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
 
     probabilities = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.06, 0.04])
     logits = probabilities.log().repeat(10_000, 1)
-    seeds = torch.tensor([generate._item_seed(1, str(item)) for item in range(10_000)])
+    seeds = torch.tensor([item_seed(1, str(item)) for item in range(10_000)])
     none = torch.zeros((10_000, 1), dtype=torch.long)
 
     def shares(step, **settings):
         settings = {"temperature": 1.0, "top_p": 1.0, "top_k": 6, "repetition_penalty": 1.0} | (
             settings
         )
-        drawn = generate._choose(logits.clone(), none, seeds, step, Sampling(**settings), [])
+        drawn = choose(logits.clone(), none, seeds, step, Sampling(**settings), [])
         return (torch.bincount(drawn, minlength=6) / 10_000).tolist()
 
     # Three standard errors of a share are at most 0.015.
@@ -123,9 +124,7 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
     assert shares(3, temperature=0.5) == pytest.approx(sharp.tolist(), abs=0.015)
     # Positions and items draw independently: two steps agree as often as chance has it.
     plain = Sampling(temperature=1.0, top_p=1.0, top_k=6, repetition_penalty=1.0)
-    first, second = (
-        generate._choose(logits.clone(), none, seeds, step, plain, []) for step in (0, 1)
-    )
+    first, second = (choose(logits.clone(), none, seeds, step, plain, []) for step in (0, 1))
     by_chance = float((probabilities**2).sum())
     assert float((first == second).double().mean()) == pytest.approx(by_chance, abs=0.015)
 
@@ -333,32 +332,11 @@ def test_a_batch_that_does_not_fit_into_memory_is_made_smaller():
 
 
 def test_the_batch_size_follows_the_free_memory(model, tokenizer, monkeypatch):
-    assert generate.fitting_batch(model, 50) == 64  # a tiny model: as many as make sense
+    assert batching.fitting_batch(model, 50) == 64  # a tiny model: as many as make sense
     sizes = []
     for free in (10**5, 10**6, 10**7):
-        monkeypatch.setattr(generate, "free_memory", lambda device, free=free: free)
-        sizes.append(generate.fitting_batch(model, 200))
+        monkeypatch.setattr(batching, "free_memory", lambda device, free=free: free)
+        sizes.append(batching.fitting_batch(model, 200))
     assert sizes[0] == 1
     assert sizes == sorted(sizes)
-    assert generate.fitting_batch(model, 400) < sizes[-1] or sizes[-1] == 64
-
-
-def test_choice_probabilities_are_those_of_one_at_a_time_full_logits(model, tokenizer):
-    import torch
-
-    conversations = [ask(q) for q, _ in PAIRS]
-    choices = list("12345")
-    tokens = choice_tokens(tokenizer, conversations[0], choices)
-    ours = choice_probabilities(model, tokenizer, conversations, choices, batch_size=3)
-    for conversation, row in zip(conversations, ours, strict=True):
-        ids = torch.tensor([chat.encode_prompt(tokenizer, conversation)])
-        with torch.no_grad():
-            expected = model(ids).logits[0, -1, tokens].double().softmax(-1)
-        assert row == pytest.approx(expected.tolist(), abs=1e-5)
-        assert sum(row) == pytest.approx(1)
-
-
-def test_choices_that_begin_alike_are_refused():
-    tokenizer = make_tokenizer()
-    with pytest.raises(ValueError, match="different tokens"):
-        choice_tokens(tokenizer, ask("?"), ["가", "가"])
+    assert batching.fitting_batch(model, 400) < sizes[-1] or sizes[-1] == 64

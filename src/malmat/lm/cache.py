@@ -61,33 +61,23 @@ def new_cache(model: Any) -> Cache:
     return cache
 
 
-def merged(parts: list[Cache], shared: int) -> Cache:
-    """The rows of several caches in one: ``[shared tokens][padding][the rest]``, as the longest."""
-    width = max(part.get_seq_length() for part in parts)
+def gathered(parts: list[tuple[Cache, torch.Tensor, torch.Tensor]]) -> Cache:
+    """Rows and columns of several caches in one.
 
-    def row_block(states: torch.Tensor) -> torch.Tensor:
-        gap = states.new_zeros(*states.shape[:-2], width - states.shape[-2], states.shape[-1])
-        return torch.cat([states[..., :shared, :], gap, states[..., shared:, :]], -2)
+    Args:
+        parts: caches with the rows (rows,) and of each the columns (rows, width) that are taken.
+    """
+
+    def taken(states: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        return states.transpose(1, 2)[rows[:, None], columns].transpose(1, 2)
 
     whole = Cache(layer_class_to_replicate=RoomyLayer)
-    for index, layers in enumerate(zip(*(part.layers for part in parts), strict=True)):
-        whole.update(
-            torch.cat([row_block(layer.keys) for layer in layers]),
-            torch.cat([row_block(layer.values) for layer in layers]),
-            index,
-        )
+    rows_and_columns = [part[1:] for part in parts]
+    for index, layers in enumerate(zip(*(part[0].layers for part in parts), strict=True)):
+        keys = [taken(a.keys, *at) for a, at in zip(layers, rows_and_columns, strict=True)]
+        values = [taken(a.values, *at) for a, at in zip(layers, rows_and_columns, strict=True)]
+        whole.update(torch.cat(keys), torch.cat(values), index)
     return whole
-
-
-def can_share(model: Any, cache: Cache, length: int) -> bool:
-    """Whether rows of ``length`` tokens may begin with keys and values computed once for all.
-
-    Then padding stands between the shared beginning and the rest of a row, which a sliding
-    window shorter than the row would count, and a recurrent layer would see.
-    """
-    config = model.config.get_text_config()
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    return has_room(cache) and all(window is None or length <= window for window in windows)
 
 
 def has_room(cache: Cache) -> bool:

@@ -98,15 +98,22 @@ def run_on(text: str) -> int | None:
     return match.start() if match else None
 
 
-def give_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+PLAIN_TEMPLATE = "{%- for message in messages -%}{{ message.content | trim + '\n' }}{%- endfor -%}"
+"""A line break after each message and nothing else, for base models that know no turns."""
+
+
+def give_template(tokenizer: PreTrainedTokenizerBase, *, plain: bool = False) -> str | None:
     """A chat template for a tokenizer that has none, as base models' often do.
 
     The format is the one whose special tokens the vocabulary holds, which the model's
     relatives were tuned with; SOLAR's, which has none, goes by the name.
 
+    Args:
+        plain: gives ``PLAIN_TEMPLATE`` where no format fits.
+
     Returns:
-        The name of the format given (``Gemma``, ``Llama 3``, ``SOLAR``); None where the
-        tokenizer has a template already or no format fits.
+        The name of the format given (``Gemma``, ``Llama 3``, ``SOLAR``, ``plain``); None
+        where the tokenizer has a template already or no format fits.
     """
     if tokenizer.chat_template:
         return None
@@ -121,6 +128,9 @@ def give_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     if re.search(r"solar|polar", str(tokenizer.name_or_path), re.IGNORECASE):
         tokenizer.chat_template = SOLAR_TEMPLATE
         return "SOLAR"
+    if plain:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+        return "plain"
     return None
 
 
@@ -180,7 +190,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> l
     return _with_bos(tokenizer, _ids(tokenizer, render_prompt(tokenizer, messages)))
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return set(tokenizer.all_special_ids) | {
         index for index, token in tokenizer.added_tokens_decoder.items() if token.special
     }
@@ -195,7 +205,7 @@ def _ending(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], set[int]]:
     state = (tokenizer.chat_template, tokenizer.eos_token, len(tokenizer))
     known = _ENDS.get(tokenizer)
     if known is None or known[0] != state:
-        special = _special_ids(tokenizer)
+        special = special_ids(tokenizer)
         end = _find_end(tokenizer, special)
         known = _ENDS[tokenizer] = (state, end, special & set(end))
     return known[1:]
@@ -273,6 +283,25 @@ def terminators(tokenizer: PreTrainedTokenizerBase, generation_config: Any = Non
     return sorted(index for index in ids if index is not None)
 
 
+def encode_answers(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], answers: list[str]
+) -> tuple[list[int], list[list[int]]]:
+    """Token ids of a prompt, and of each answer in its place behind it, without the end of turn.
+
+    An answer is tokenized in its place, since some tokenizers write "▁A" for a lone "A". Where
+    a token straddles the border, the prompt's ids are what inference will see, and stay. White
+    space around an answer, which templates trim, is left out.
+    """
+    text = render_prompt(tokenizer, messages)
+    prompt = _with_bos(tokenizer, _ids(tokenizer, text))
+    targets = []
+    for answer in (answer.strip() for answer in answers):
+        together = _with_bos(tokenizer, _ids(tokenizer, text + answer))
+        fits = together[: len(prompt)] == prompt
+        targets.append(together[len(prompt) :] if fits else _ids(tokenizer, answer))
+    return prompt, targets
+
+
 def encode_example(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict]
 ) -> dict[str, list[int]]:
@@ -287,13 +316,6 @@ def encode_example(
         live on the answer (without white space around it, which templates trim) and on
         the turn terminator.
     """
-    text, answer = render_prompt(tokenizer, messages[:-1]), messages[-1]["content"].strip()
-    prompt = _with_bos(tokenizer, _ids(tokenizer, text))
-    together = _with_bos(tokenizer, _ids(tokenizer, text + answer))
-    target = together[len(prompt) :]
-    # The answer is tokenized in its place, since some tokenizers write "▁A" for a lone "A". Where
-    # a token straddles the border, the prompt's ids are what inference will see, and stay.
-    if together[: len(prompt)] != prompt:
-        target = _ids(tokenizer, answer)
+    prompt, [target] = encode_answers(tokenizer, messages[:-1], [messages[-1]["content"]])
     target = target + end_of_turn(tokenizer)
     return {"input_ids": prompt + target, "labels": [IGNORE] * len(prompt) + target}

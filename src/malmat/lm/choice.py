@@ -1,30 +1,255 @@
-"""Choice by logits: how probable the model finds each option as its next token."""
+"""Choice by logits: how probable a model finds each of the answers that a row allows.
+
+``label``: the choices are labels ("A", "B" …) and the model is read at the one place where its
+answer begins. The scored token is the one that a trained answer begins with there, found by
+encoding prompt and label together. Where two labels begin with one token, whole labels are scored.
+
+``text``: the choices are sentences, and the log-likelihood of each is summed over its tokens.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from malmat.lm.chat import encode_prompt
-from malmat.lm.generate import by_length, read_prompts
+from malmat.lm.batching import run_batches
+from malmat.lm.branches import Branch, Prompt, branch_log_probabilities, groups_of
+from malmat.lm.chat import encode_answers, encode_prompt, end_of_turn, special_ids
+
+NORMALIZATIONS = ("sum", "per_token", "per_char", "per_byte", "unconditional")
+"""How log-likelihoods of texts of different length are compared. ``unconditional`` subtracts the
+text's log-likelihood behind ``NEUTRAL``: its pointwise mutual information with the question
+(Brown et al. 2020, section 2.4; Holtzman et al. 2021, *Surface Form Competition*)."""
+
+NEUTRAL = [{"role": "user", "content": ""}]
+"""The context without a question: the same chat prompt around an empty message."""
 
 
-def choice_tokens(tokenizer: Any, messages: list[dict], choices: list[str]) -> list[int]:
-    """The token that each choice begins with in its place after the prompt.
+@dataclass(frozen=True)
+class Question:
+    """A row made ready for ``score_choices``.
 
-    Raises:
-        ValueError: two choices begin with the same token, so that one forward pass
-            cannot tell them apart.
+    Args:
+        how: ``token`` (labels by their first tokens), ``sequence`` (labels by all their tokens),
+            ``sequence+end`` (and the end of turn, where a label begins another) or ``text``.
+        neutral: of ``text``: the choices behind ``NEUTRAL``.
+        beyond: of ``text``: how many tokens of the end of turn follow a choice.
     """
-    from malmat.lm.chat import encode_example
 
-    prompt = encode_prompt(tokenizer, messages)
-    firsts = []
-    for choice in choices:
-        example = encode_example(tokenizer, [*messages, {"role": "assistant", "content": choice}])
-        firsts.append(example["input_ids"][len(prompt)])
-    if len(set(firsts)) != len(firsts):
-        raise ValueError(f"the choices {choices} do not begin with different tokens")
-    return firsts
+    choices: tuple[str, ...]
+    how: str
+    prompt: Prompt
+    neutral: Prompt | None = None
+    beyond: int = 0
+
+
+class Encoder:
+    """Makes questions of rows, for one tokenizer.
+
+    Args:
+        score: ``label`` or ``text``.
+    """
+
+    def __init__(self, tokenizer: Any, score: Literal["label", "text"]):
+        self._tokenizer, self._score = tokenizer, score
+        self._special = special_ids(tokenizer)
+        self._labels: dict[tuple, list[list[int]]] = {}
+        try:
+            self._end = end_of_turn(tokenizer)[:1]
+        except ValueError:  # no end of turn to be scored
+            self._end = []
+
+    def __call__(self, messages: list[dict], choices: tuple[str, ...]) -> Question:
+        """
+        Raises:
+            ValueError: fewer than two choices, an empty one, two alike; the chat template refuses
+                the messages.
+        """
+        texts = tuple(choice.strip() for choice in choices)
+        if len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
+            raise ValueError(f"the choices {list(choices)} are not two or more different texts")
+        if self._score == "text":
+            prompt, targets = encode_answers(self._tokenizer, messages, list(texts))
+            branches = [_sequence(target, self._end) for target in targets]
+            neutral, alone = encode_answers(self._tokenizer, NEUTRAL, list(texts))
+            return Question(
+                texts,
+                "text",
+                Prompt(prompt, branches),
+                Prompt(neutral, [_sequence(target, []) for target in alone]),
+                len(self._end),
+            )
+        prompt, targets = self._label_targets(messages, texts)
+        firsts = [target[0] for target in targets]
+        if len(set(firsts)) == len(firsts):
+            return Question(texts, "token", Prompt(prompt, [Branch([], [firsts])]))
+        begins = any(b[: len(a)] == a for a in targets for b in targets if a is not b)
+        end = self._end if begins else []
+        branches = [_sequence(target, end) for target in targets]
+        return Question(texts, "sequence+end" if end else "sequence", Prompt(prompt, branches))
+
+    def _label_targets(
+        self, messages: list[dict], labels: tuple[str, ...]
+    ) -> tuple[list[int], list[list[int]]]:
+        """The prompt's ids and the labels'. How labels are cut depends on the prompt's text after
+        its last special token alone, so they are encoded once for each such end."""
+        prompt = encode_prompt(self._tokenizer, messages)
+        last = max((n for n, token in enumerate(prompt) if token in self._special), default=0)
+        key = (labels, tuple(prompt[last:]))
+        if key not in self._labels:
+            self._labels[key] = encode_answers(self._tokenizer, messages, list(labels))[1]
+        return prompt, self._labels[key]
+
+
+def _sequence(target: list[int], end: list[int]) -> Branch:
+    """A branch that wants each token of the target in its place, then the end."""
+    whole = [*target, *end]
+    return Branch(whole[:-1], [[token] for token in whole])
+
+
+def score_choices(
+    model: Any,
+    tokenizer: Any,
+    questions: list[Question],
+    *,
+    batch_size: int,
+    normalization: str = "per_byte",
+    done: Callable[[int], bool] = lambda index: False,
+) -> Iterator[tuple[list[int], list[dict], int]]:
+    """Score the questions' choices batch by batch, as ``run_batches`` does it.
+
+    Prompts that share most of their text stand in one batch and read it once.
+
+    Args:
+        normalization: of ``text``: which comparison gives the probabilities.
+        done: whether the question of an index needs no answer.
+
+    Yields:
+        The batch's indices, a dict for each (of ``label_scores`` or ``text_scores``), batch size.
+    """
+    prompts = [question.prompt for question in questions]
+    groups = groups_of(prompts)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+
+    def work(batch: list[int]) -> list[dict]:
+        taken = [questions[index] for index in batch]
+        found = branch_log_probabilities(model, [q.prompt for q in taken], pad, rows=batch_size)
+        neutral = _neutral_likelihoods(model, taken, pad, batch_size)
+        return [
+            text_scores(question, values, neutral, normalization)
+            if question.how == "text"
+            else label_scores(question, values)
+            for question, values in zip(taken, found, strict=True)
+        ]
+
+    yield from run_batches(
+        [index for group in groups for index in group],
+        batch_size,
+        work,
+        done=done,
+        length=lambda index: prompts[index].longest,
+        groups={index: number for number, group in enumerate(groups) for index in group},
+    )
+
+
+def _neutral_likelihoods(
+    model: Any, questions: list[Question], pad: int, rows: int
+) -> dict[str, float]:
+    """Choice → log-likelihood behind ``NEUTRAL``, of the questions that ask for it."""
+    branches = {
+        text: branch
+        for question in questions
+        if question.neutral
+        for text, branch in zip(question.choices, question.neutral.branches, strict=True)
+    }
+    if not branches:
+        return {}
+    ids = next(question.neutral.ids for question in questions if question.neutral)
+    prompt = Prompt(ids, list(branches.values()))
+    [found] = branch_log_probabilities(model, [prompt], pad, rows=rows)
+    return {text: _sum(values) for text, values in zip(branches, found, strict=True)}
+
+
+def _sum(values: list[list[float]]) -> float:
+    return math.fsum(value for [value] in values)
+
+
+def label_scores(question: Question, found: list[list[list[float]]]) -> dict:
+    """What the log-probabilities of labels say.
+
+    Returns:
+        ``log_probabilities`` and ``probabilities`` over the labels alone; ``mass``, the
+        probability in the whole vocabulary that the answer begins with one of them (is one of
+        them, where the end of turn is scored); ``margin`` between the two most probable;
+        ``entropy`` in nats; ``scored``, as ``Question.how``.
+    """
+    values = found[0][0] if question.how == "token" else [_sum(value) for value in found]
+    logs, total = normalized(values)
+    probabilities = [math.exp(value) for value in logs]
+    best, second = sorted(probabilities, reverse=True)[:2]
+    return {
+        "probabilities": probabilities,
+        "log_probabilities": logs,
+        "mass": math.exp(total),
+        "margin": best - second,
+        "entropy": -math.fsum(p * value for p, value in zip(probabilities, logs, strict=True) if p),
+        "scored": question.how,
+    }
+
+
+def text_scores(
+    question: Question,
+    found: list[list[list[float]]],
+    neutral: dict[str, float],
+    normalization: str,
+) -> dict:
+    """What the log-likelihoods of texts say.
+
+    Returns:
+        ``likelihoods``: for each choice ``tokens, chars, bytes``, a value for each of
+        ``NORMALIZATIONS`` and ``end``, the log-probability of the end of turn after it (None
+        without one), which is in no comparison; and what ``compared`` says.
+    """
+    likelihoods = []
+    for text, values in zip(question.choices, found, strict=True):
+        target = values[: len(values) - question.beyond]
+        likelihood = _sum(target)
+        sizes = {"tokens": len(target), "chars": len(text), "bytes": len(text.encode())}
+        likelihoods.append(
+            {
+                **sizes,
+                "sum": likelihood,
+                "per_token": likelihood / sizes["tokens"],
+                "per_char": likelihood / sizes["chars"],
+                "per_byte": likelihood / sizes["bytes"],
+                "unconditional": likelihood - neutral[text],
+                "end": _sum(values[len(target) :]) if question.beyond else None,
+            }
+        )
+    return {"likelihoods": likelihoods, **compared(likelihoods, normalization)}
+
+
+def compared(likelihoods: list[dict], normalization: str) -> dict:
+    """``probabilities``: the softmax of the likelihoods so normalized, over the choices;
+    ``picks``: the index of the best choice by each normalization (the first of equals)."""
+    logs, _ = normalized([row[normalization] for row in likelihoods])
+    indices = range(len(likelihoods))
+    return {
+        "probabilities": [math.exp(value) for value in logs],
+        "picks": {
+            name: max(indices, key=lambda index: likelihoods[index][name])
+            for name in NORMALIZATIONS
+        },
+    }
+
+
+def normalized(logs: list[float]) -> tuple[list[float], float]:
+    """Log-probabilities scaled to a sum of 1, and the logarithm of their sum before."""
+    top = max(logs)
+    total = top + math.log(math.fsum(math.exp(value - top) for value in logs))
+    return [value - total for value in logs], total
 
 
 def choice_probabilities(
@@ -35,31 +260,21 @@ def choice_probabilities(
     *,
     batch_size: int = 16,
 ) -> list[list[float]]:
-    """Softmax over the choices' first tokens at the position after each prompt.
-
-    What the prompts of a batch begin with is read once, and logits are computed for the
-    last position only.
+    """Probabilities over labels that are the same for all rows.
 
     Args:
         conversations: messages a row, ending with the user's.
-        choices: the options, the same for all rows.
 
     Returns:
         A list of ``len(choices)`` probabilities a row, in the order of the rows.
-    """
-    import torch
 
-    if not conversations:
-        return []
-    tokens = choice_tokens(tokenizer, conversations[0], choices)
-    prompts = [encode_prompt(tokenizer, messages) for messages in conversations]
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokens[0]
-    result: list[list[float]] = [[] for _ in prompts]
-    order = by_length([len(prompt) for prompt in prompts])
-    for first in range(0, len(order), batch_size):
-        batch = order[first : first + batch_size]
-        with torch.inference_mode():
-            logits = read_prompts(model, [prompts[index] for index in batch], pad)[0][:, tokens]
-        for index, row in zip(batch, logits.double().softmax(-1).tolist(), strict=True):
-            result[index] = row
+    Raises:
+        ValueError: as ``Encoder``.
+    """
+    encode = Encoder(tokenizer, "label")
+    questions = [encode(messages, tuple(choices)) for messages in conversations]
+    result: list[list[float]] = [[] for _ in questions]
+    for batch, scores, _ in score_choices(model, tokenizer, questions, batch_size=batch_size):
+        for index, row in zip(batch, scores, strict=True):
+            result[index] = row["probabilities"]
     return result
