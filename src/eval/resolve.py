@@ -30,12 +30,14 @@ def arguments():
 def main() -> None:
     args = arguments()
     given = options_in(args.args)
+    if not args.models.split():
+        raise InputError("no model is named", field="models")
     lines = []
     for model in args.models.split():
         how = answering_for(model, kind=args.type or None, base_url=given.base_url)
         name = args.name or (short_name(given.adapter) if given.adapter else how.name)
         lines.append((model, how.kind, name))
-    name, count = Counter(name for *_, name in lines).most_common(1)[0]
+    name, count = Counter([name for *_, name in lines]).most_common(1)[0]
     if count > 1:
         raise InputError(
             f"two models would write as '{name}'",

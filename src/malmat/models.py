@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.files import read_json, read_text
+from malmat.lm.load import short_name
 
 MODELS_FILE = ROOT / "src" / "train" / "models.json"
 
@@ -64,9 +65,10 @@ class Answer(BaseModel):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Answer:
-        others = ("model", "adapter", "quantization", "batch_size", "trust_remote_code")
-        if self.kind == "local":
-            others = ("concurrency", "max_cost")
+        others = {
+            "local": ("concurrency", "max_cost"),
+            "api": ("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
+        }[self.kind]
         if wrong := [name for name in others if getattr(self, name) is not None]:
             raise ValueError(f"'{wrong[0]}' is not for {self.kind} models")
         return self
@@ -218,7 +220,7 @@ def answering_for(
         how = answering(model, row)
         if kind in (None, how.kind):
             return how
-    name = Path(model.rstrip("/")).name or model
+    name = short_name(model)
     if kind is None:
         hub_id = re.fullmatch(r"[^/]+/[^/]+", model) and not name.startswith("gemini")
         is_path = model.startswith((".", "/", "~")) or Path(model).is_dir()
