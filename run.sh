@@ -9,7 +9,12 @@
 # Everything lands in runs/<model>/. A second ./run.sh redoes nothing that is done; after a crash or
 # Ctrl-C it goes on where it was.
 set -euo pipefail
+. "$(dirname "$0")/src/help.sh"
 cd "$(dirname "$0")"
+if [ $# -gt 0 ]; then
+  echo "error: run.sh takes no arguments, its settings are variables: ./run.sh --help" >&2
+  exit 2
+fi
 
 MODEL=${MODEL:-embedded}           # hub id, folder, or embedded (Gemma 3 270M)
 AUGMENT_TERMS=${AUGMENT_TERMS:-3}  # terms to write new pairs for
@@ -60,7 +65,7 @@ TUNED=$RUN/$(basename "$MODEL")-lora
 stage "answer and score: the base and the tuned model"
 JUDGE=$JUDGE RESULTS=$RUN/results PYTHON=$PYTHON \
   ARGS="--limit $LIMIT --max_new_tokens $TOKENS --seed $SEED" \
-  bash src/eval/exp.sh "$MODEL $TUNED" local "understand usage"
+  bash src/eval/exp.sh "$MODEL $TUNED" local
 
 stage "report"
 "$PYTHON" src/eval/report.py --results_dir "$RUN/results" --baseline "$(basename "$MODEL")" \

@@ -1,5 +1,10 @@
 # Sourced by run.sh and test.sh: sets PYTHON to one that has everything in requirements.txt.
 # With PYTHON set, or in an active virtual environment, that one is used; else .venv is made.
+#
+#   . ./setup.sh
+. "$(dirname "${BASH_SOURCE[0]}")/src/help.sh"
+export PYTHONUTF8=1 # setuptools reads paths in the locale's encoding, and LC_ALL=C has no Korean
+
 if [ -z "${PYTHON:-}" ]; then
   if [ -n "${VIRTUAL_ENV:-}" ]; then
     PYTHON=$VIRTUAL_ENV/bin/python

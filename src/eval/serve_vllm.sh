@@ -16,13 +16,14 @@
 # CUDA_VISIBLE_DEVICES, and give infer.py --base_url http://…:8000/v1,http://…:8001/v1.
 # vLLM has an environment of its own: pip install vllm.
 set -euo pipefail
+. "$(dirname "$0")/../help.sh"
 
 usage() {
   echo 'error: usage: serve_vllm.sh MODEL [vllm options …] [-- command …]' >&2
   exit 2
 }
 [ $# -gt 0 ] && [ "$1" != -- ] || usage
-case $1 in -h | --help) sed -n '2,/^set -/{/^set -/!s/^# \{0,1\}//p}' "$0"; exit 0 ;; -*) usage ;; esac
+case $1 in -*) usage ;; esac
 MODEL=$1
 shift
 options=()

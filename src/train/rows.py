@@ -1,52 +1,112 @@
-"""Turn rows of models.json into training commands, one a line (train_all.sh runs them).
+"""Train rows of models.json, one after the other, and show what came of them.
 
-    python src/train/rows.py                         # the rows that fit this machine
+    python src/train/rows.py                       # the rows that fit this machine
     python src/train/rows.py Qwen3-8B-malmat-full embedded-malmat-lora
-    python src/train/rows.py --table Qwen3-8B-malmat-full      # what came of them
+    python src/train/rows.py --args="--max_steps 2" --dry_run    # only the commands
 
 Reads   models.json: a name → {script, model_name, options of that script …}; ``cpu: true``
-        marks a row for machines without a GPU. With --table checkpoints/NAME/run.json.
-Prints  NAME<tab>COMMAND a line, or a table. An unknown key is refused, with file and line.
+        marks a row for machines without a GPU. Everything is checked before anything runs.
+Writes  checkpoints/NAME, by the row's script; a table of the runs, from their run.json, is
+        printed at the end. A row that fails does not stop the others.
 """
 
 from __future__ import annotations
 
-import re
+import argparse
+import importlib
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from malmat.cli import ROOT, parser, run, show_table
+from malmat.cli import BAD_INPUT, COMPLETE, FAILURES, INTERRUPTED, ROOT, parser, run, show_table
 from malmat.errors import InputError
-from malmat.files import check_fields, read_json, read_text
+from malmat.models import MODELS_FILE, Row, read_models, training_command
 from malmat.train.record import read_run
 
 HERE = Path(__file__).parent
+DATA = "data/train.jsonl"
+HELD_OUT = ("--eval_data_path", "data/heldout.jsonl", "--eval_limit", "200")
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     options = parser(__doc__)
     options.add_argument("names", nargs="*", help="rows to train")
-    options.add_argument("--models", default=str(HERE / "models.json"))
-    options.add_argument("--gpu", action="store_true", help="with no names: the GPU rows")
-    options.add_argument("--table", action="store_true", help="what came of the named runs")
-    options.add_argument("--failed", nargs="*", default=[], help="of those, the ones that failed")
-    args = options.parse_args()
-    if args.table:
-        head = ("run", "status", "steps", "loss", "held out", "tokens/s", "GiB", "minutes")
-        show_table([head, *(outcome(name, name in args.failed) for name in args.names)])
-        return
-    rows = read_json(args.models)
-    if not isinstance(rows, dict):
-        raise InputError("expected an object of rows", path=args.models, line=1)
-    for name, row in rows.items():
-        check_fields({"row": row}, {"row": dict}, path=args.models, line=line_of(args.models, name))
-    names = args.names or [n for n, row in rows.items() if bool(row.get("cpu")) != args.gpu]
-    for name in names:
-        if name not in rows:
-            raise InputError(f"no row '{name}'", path=args.models, fix=f"One of {', '.join(rows)}.")
-        print(f"{name}\t{command(name, rows[name], args.models)}")
+    options.add_argument("--models", default=str(MODELS_FILE))
+    options.add_argument("--data_path", default=DATA, help="training rows")
+    options.add_argument("--args", default="", help="more options for every row")
+    options.add_argument("--launch", default="", help="a launcher, as 'accelerate launch …'")
+    options.add_argument("--dry_run", action="store_true", help="show the commands, stop")
+    return options.parse_args()
+
+
+def main() -> int:
+    args = arguments()
+    rows = read_models(args.models)
+    names = args.names or [name for name, row in rows.items() if fits(row)]
+    if unknown := [name for name in names if name not in rows]:
+        raise InputError(
+            f"no row '{unknown[0]}'", path=args.models, fix=f"One of {', '.join(rows)}."
+        )
+    commands = {name: training_command(name, rows[name], options_of) for name in names}
+
+    launcher = args.launch.split() or [sys.executable]
+    more = ["--data_path", args.data_path]
+    if args.data_path == DATA and (ROOT / HELD_OUT[1]).is_file():
+        more += HELD_OUT
+    more += args.args.split()
+    failed = []
+    for name, (script, *words) in commands.items():
+        command = [*launcher, f"src/train/{script}", *words, *more]
+        print(f"\n=== {name}", flush=True)
+        if args.dry_run:
+            print(shlex.join(command))
+        elif status := exit_code(command):
+            if status in (INTERRUPTED, -signal.SIGINT):
+                return INTERRUPTED
+            failed.append(name)
+    if args.dry_run:
+        return COMPLETE
+    print("\n=== result")
+    head = ("run", "status", "steps", "loss", "held out", "tokens/s", "GiB", "minutes")
+    show_table([head, *(outcome(name, name in failed) for name in names)])
+    return FAILURES if failed else COMPLETE
+
+
+def fits(row: Row) -> bool:
+    """Whether a row is trained, on a machine of this kind."""
+    return row.script is not None and row.cpu != has_gpu()
+
+
+def has_gpu() -> bool:
+    found = shutil.which("nvidia-smi")
+    return found is not None and subprocess.run([found], capture_output=True).returncode == 0
+
+
+def options_of(script: str) -> argparse.ArgumentParser:
+    """The argument parser of a training script beside this one."""
+    if not (HERE / script).is_file():
+        raise InputError("no such training script", path=HERE / script, field="script")
+    return importlib.import_module(script.removesuffix(".py")).build_parser()
+
+
+def exit_code(command: list[str]) -> int:
+    """Run a command from the repository and wait for its end.
+
+    A Ctrl-C reaches the command too, which saves what it has before it ends.
+    """
+    try:
+        child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        print(f"error: {command[0]}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.wait()
+        return INTERRUPTED
 
 
 def outcome(name: str, failed: bool) -> tuple[str, ...]:
@@ -68,48 +128,6 @@ def outcome(name: str, failed: bool) -> tuple[str, ...]:
         f"{speed['peak_memory_gib']:.1f}",
         f"{speed['seconds'] / 60:.1f}",
     )
-
-
-def command(name: str, row: dict, path: str) -> str:
-    line = line_of(path, name)
-    check_fields(row, {"script": str, "model_name": str}, path=path, line=line)
-    script = HERE / row["script"]
-    if not re.fullmatch(r"train_\w+\.py", row["script"]) or not script.is_file():
-        raise InputError("no such training script", path=path, line=line, field="script")
-    known = options_of(script)
-    words = ["--output_dir", f"checkpoints/{name}"]
-    for key, value in row.items():
-        if key in ("script", "cpu"):
-            continue
-        if key not in known:
-            raise InputError(
-                f"not an option of {row['script']}",
-                path=path,
-                line=line_of(path, key, line),
-                field=key,
-                fix=f"See python src/train/{row['script']} --help.",
-            )
-        if value is True:
-            words.append(f"--{key}")
-        elif value is not False:
-            words += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join([row["script"], *words])
-
-
-def options_of(script: Path) -> set[str]:
-    """The option names that a script's own --help lists."""
-    shown = subprocess.run(
-        [sys.executable, str(script), "--help"], capture_output=True, text=True, check=True
-    )
-    return set(re.findall(r"--(\w+)", shown.stdout))
-
-
-def line_of(path: str, key: str, start: int = 1) -> int:
-    lines = read_text(path).split("\n")
-    for number in range(start, len(lines) + 1):
-        if f'"{key}"' in lines[number - 1]:
-            return number
-    return start
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # DPO on a model or a tuned adapter with the published culture QA values: this.sh MODEL [OPTION …]
 set -euo pipefail
+. "$(dirname "$0")/../help.sh"
 cd "$(dirname "$0")/../.."
 
 MODEL=${1:?usage: train_dpo.sh MODEL_OR_ADAPTER [OPTION …]; DATA=rows with prompt, chosen, rejected}

@@ -12,20 +12,22 @@ Writes  --output_dir: the adapter, its tokenizer, run.json, loss_curve.png, READ
 
 from __future__ import annotations
 
+import argparse
+
 from malmat.cli import parser, run
 from malmat.train import lora
 from malmat.train.run import add_arguments, fit
 
 
-def arguments():
+def build_parser() -> argparse.ArgumentParser:
     options = parser(__doc__)
     add_arguments(options, learning_rate=2e-4)
     lora.add_arguments(options)
-    return options.parse_args()
+    return options
 
 
 def main() -> None:
-    args = arguments()
+    args = build_parser().parse_args()
     quantization = lora.quantization(args)
     method = quantization or ("rslora" if args.use_rslora else "lora")
     fit(args, method, lora.with_adapter, quantization=quantization)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # QLoRA fine-tuning of one model: this.sh MODEL [OPTION …]
 set -euo pipefail
+. "$(dirname "$0")/../help.sh"
 cd "$(dirname "$0")/../.."
 
 MODEL=${1:-Qwen/Qwen3-8B}

@@ -13,14 +13,16 @@ The defaults are the published hyper-parameters of KoCulture.
 
 from __future__ import annotations
 
+import argparse
+
 from malmat.cli import parser, run
 from malmat.train.run import add_arguments, fit
 
 
-def arguments():
+def build_parser() -> argparse.ArgumentParser:
     options = parser(__doc__)
     add_arguments(options)
-    return options.parse_args()
+    return options
 
 
 def build(args):
@@ -33,4 +35,4 @@ def build(args):
 
 
 if __name__ == "__main__":
-    run(lambda: fit(arguments(), "full", build))
+    run(lambda: fit(build_parser().parse_args(), "full", build))

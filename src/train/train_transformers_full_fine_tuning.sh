@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Full fine-tuning of one model with the published KoCulture values: this.sh MODEL [OPTION …]
 set -euo pipefail
+. "$(dirname "$0")/../help.sh"
 cd "$(dirname "$0")/../.."
 
 MODEL=${1:-LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct}

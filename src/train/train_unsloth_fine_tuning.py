@@ -14,6 +14,8 @@ The defaults are the published hyper-parameters of KoCulture. Needs requirements
 
 from __future__ import annotations
 
+import argparse
+
 from malmat.cli import parser, run
 from malmat.errors import InputError
 from malmat.train import lora
@@ -21,7 +23,7 @@ from malmat.train.record import world_size
 from malmat.train.run import add_arguments, fit
 
 
-def arguments():
+def build_parser() -> argparse.ArgumentParser:
     options = parser(__doc__)
     add_arguments(
         options,
@@ -32,7 +34,7 @@ def arguments():
     )
     choice = lora.add_arguments(options)
     choice.add_argument("--option_full", action="store_true", help="every weight, no adapter")
-    return options.parse_args()
+    return options
 
 
 def check_unsloth() -> None:
@@ -83,7 +85,7 @@ def build(args):
 
 
 def main() -> None:
-    args = arguments()
+    args = build_parser().parse_args()
     quantization = lora.quantization(args)
     method = "full" if args.option_full else quantization or "lora"
     check_unsloth()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Unsloth fine-tuning of one model with the published KoCulture values: this.sh MODEL [OPTION …]
 set -euo pipefail
+. "$(dirname "$0")/../help.sh"
 cd "$(dirname "$0")/../.."
 
 MODEL=${1:-unsloth/Qwen3-32B-bnb-4bit}

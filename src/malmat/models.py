@@ -1,0 +1,263 @@
+"""Rows of models.json: how a model is trained and how it answers, under one name.
+
+A row is ``"NAME": {"script": …, options of that script …, "cpu": …, "answer": {…}}``. Without
+``answer`` a trained row answers as the folder ``checkpoints/NAME``; without ``script`` the row
+is only answered with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from malmat.cli import ROOT
+from malmat.errors import InputError
+from malmat.files import read_json, read_text
+from malmat.lm.load import short_name
+
+MODELS_FILE = ROOT / "src" / "train" / "models.json"
+
+Kind = Literal["api", "local"]
+Count = Annotated[int, Field(ge=1)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Option = bool | int | float | str | list[int | float | str] | None
+
+
+class Answer(BaseModel):
+    """How a row's model answers: what it is, and options of infer.py under their names."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    api: str | None = None
+    """The name an API, or the server at ``base_url``, knows the model by."""
+    model: str | None = None
+    """Hub id, folder, or ``embedded``; default for a trained row: its checkpoint."""
+
+    base_url: str | None = None
+    concurrency: Count | None = None
+    max_cost: Number | None = None
+
+    adapter: str | None = None
+    quantization: Literal["4bit", "8bit"] | None = None
+    batch_size: Count | Literal["auto"] | None = None
+    trust_remote_code: bool | None = None
+
+    max_new_tokens: Count | None = None
+    temperature: Number | None = None
+    top_p: Share | None = None
+    top_k: Count | None = None
+    min_p: Number | None = None
+    repetition_penalty: Above | None = None
+    seed: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return "api" if self.api or self.base_url else "local"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Answer:
+        others = {
+            "local": ("concurrency", "max_cost"),
+            "api": ("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
+        }[self.kind]
+        if wrong := [name for name in others if getattr(self, name) is not None]:
+            raise ValueError(f"'{wrong[0]}' is not for {self.kind} models")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """The options of infer.py that the row gives."""
+        return self.model_dump(exclude={"api", "model"}, exclude_none=True)
+
+
+class Row(BaseModel):
+    """A row; keys beyond the fields below are options of its training script."""
+
+    model_config = ConfigDict(extra="allow", strict=True, protected_namespaces=())
+    __pydantic_extra__: dict[str, Option]
+
+    script: Annotated[str, Field(pattern=r"^train_\w+\.py$")] | None = None
+    model_name: str | None = None
+    cpu: bool = False
+    answer: Answer | None = None
+    _path: Path = PrivateAttr(default=MODELS_FILE)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Row:
+        if self.script and not self.model_name:
+            raise ValueError("'model_name' is missing")
+        if not self.script and not self.answer:
+            raise ValueError("neither 'script' nor 'answer' is there")
+        if not self.script and (self.model_extra or self.model_name):
+            name = next(iter(self.model_extra or {}), "model_name")
+            raise ValueError(f"'{name}' is for training, and no 'script' is there")
+        if self.answer and self.answer.kind == "local" and not (self.script or self.answer.model):
+            raise ValueError("'answer' says neither 'api', 'base_url' nor 'model'")
+        return self
+
+    def training_options(self) -> dict[str, Any]:
+        """The options of the training script that the row gives."""
+        own = {"model_name": self.model_name, **(self.model_extra or {})}
+        return {name: value for name, value in own.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How a model answers.
+
+    Args:
+        name: the model's name in files and reports.
+        kind: ``api`` or ``local``.
+        model: an API model's name, a hub id, a folder, or ``embedded``.
+        options: options of infer.py under their names; the command line goes before them.
+    """
+
+    name: str
+    kind: Kind
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def read_models(path: str | Path = MODELS_FILE) -> dict[str, Row]:
+    """The rows of a models.json by name.
+
+    Raises:
+        InputError: naming the file, the line and the field.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise InputError("expected an object of rows", path=path, line=1)
+    rows = {}
+    for name, value in values.items():
+        try:
+            rows[name] = Row.model_validate(value)
+        except ValidationError as error:
+            raise _refused(path, name, value, error) from None
+        rows[name]._path = Path(path)
+    return rows
+
+
+def training_command(
+    name: str, row: Row, options_of: Callable[[str], argparse.ArgumentParser]
+) -> list[str]:
+    """A row's training script and its options, as words of a command line.
+
+    Args:
+        options_of: a training script's file name → its argument parser.
+
+    Raises:
+        InputError: the row has no script, or an option that its script does not take.
+    """
+    if row.script is None:
+        raise _bad_row(row, name, None, "is not trained: it has no 'script'")
+    parser = options_of(row.script)
+    see = f"See python src/train/{row.script} --help."
+    flags = parser._option_string_actions
+    words = ["--output_dir", f"checkpoints/{name}"]
+    for key, value in row.training_options().items():
+        flag = f"--{key}"
+        if flag not in flags:
+            raise _bad_row(row, name, key, f"not an option of {row.script}", see)
+        if value is False and flags[flag].nargs == 0:
+            words += [f"--no-{key}"] if f"--no-{key}" in flags else []
+        elif value is True:
+            words.append(flag)
+        else:
+            words += [flag, *map(str, value if isinstance(value, list) else [value])]
+    parser.exit_on_error = False
+    try:
+        parser.parse_args(words)
+    except argparse.ArgumentError as error:
+        key = (error.argument_name or "").rpartition("--")[2]
+        raise _bad_row(row, name, key, error.message, see) from None
+    return [row.script, *words]
+
+
+def answering(name: str, row: Row) -> Answering:
+    """How a row's model answers."""
+    own = row.answer or Answer()
+    options = own.options()
+    if own.kind == "api":
+        return Answering(name, "api", own.api or name, options)
+    if own.model:
+        return Answering(name, "local", own.model, options)
+    if (row.model_extra or {}).get("trust_remote_code"):  # the checkpoint has the base's code
+        options.setdefault("trust_remote_code", True)
+    return Answering(name, "local", str(ROOT / "checkpoints" / name), options)
+
+
+def answering_for(
+    model: str,
+    *,
+    kind: Kind | None = None,
+    base_url: str | None = None,
+    path: str | Path = MODELS_FILE,
+) -> Answering:
+    """How ``model``, as given on a command line, answers.
+
+    A row's name means that row, unless it is asked for in another way than the row says: a
+    trained model that a server at ``base_url`` answers for is an API model. All else is a
+    local model if it is ``embedded``, a path or a hub id, and an API model if it is not.
+
+    Args:
+        kind: what the command line says, None where it says nothing.
+        base_url: a server of one's own.
+
+    Raises:
+        InputError: models.json cannot be read.
+    """
+    server = base_url or os.environ.get("OPENAI_BASE_URL")
+    kind = kind or ("api" if base_url else None)
+    if row := read_models(path).get(model):
+        how = answering(model, row)
+        if kind in (None, how.kind):
+            return how
+    name = short_name(model)
+    if kind is None:
+        hub_id = re.fullmatch(r"[^/]+/[^/]+", model) and not name.startswith("gemini")
+        is_path = model.startswith((".", "/", "~")) or Path(model).is_dir()
+        local = model == "embedded" or is_path or (hub_id and not server)
+        kind = "local" if local else "api"
+    return Answering(name, kind, model)
+
+
+def _bad_row(
+    row: Row, name: str, key: str | None, problem: str, fix: str | None = None
+) -> InputError:
+    line = line_of(row._path, name, *([key] if key else []))
+    return InputError(problem, path=row._path, line=line, field=key or name, fix=fix)
+
+
+def _refused(path: str | Path, name: str, value: Any, error: ValidationError) -> InputError:
+    """The first of pydantic's errors about a row, with its place in the file."""
+    first, keys = error.errors()[0], []
+    for part in first["loc"]:  # pydantic adds the branches of a union to the keys
+        if not isinstance(value, dict) or part not in value:
+            break
+        keys.append(str(part))
+        value = value[part]
+    problem, fix = first["msg"].removeprefix("Value error, "), None
+    if first["type"] == "extra_forbidden":
+        problem, fix = "no such key", f"One of {', '.join(Answer.model_fields)}."
+    return InputError(
+        problem, path=path, line=line_of(path, name, *keys), field=".".join(keys) or name, fix=fix
+    )
+
+
+def line_of(path: str | Path, *keys: str) -> int:
+    """The line of a nested key: each of ``keys`` is looked for from the one before it on."""
+    lines, found = read_text(path).split("\n"), 1
+    for key in keys:
+        for number in range(found, len(lines) + 1):
+            if re.search(rf'"{re.escape(key)}"\s*:', lines[number - 1]):
+                found = number
+                break
+    return found
