@@ -102,11 +102,13 @@ def answers_by_heart(folder, **options) -> int:
     """How many of the pairs a tuned model answers word for word, and ends by itself."""
     from malmat.lm.generate import Sampling, generate
     from malmat.lm.load import load_model, load_tokenizer
-    from malmat.prompts import chat_messages, load_prompts
+    from malmat.prompts import load_prompts, user_message
 
     tokenizer, model = load_tokenizer(str(folder)), load_model(str(folder), **options)
-    prompts = load_prompts()
-    ids = [chat.encode_prompt(tokenizer, chat_messages(prompts, q)) for q, _ in PAIRS]
+    chat_text = load_prompts()["CHAT"]
+    ids = [
+        chat.encode_prompt(tokenizer, user_message(chat_text, question=q)) for q, _ in PAIRS
+    ]
     names = [str(number) for number in range(len(ids))]
     replies = generate(model, tokenizer, ids, names, Sampling(max_new_tokens=60))
     return sum(

@@ -83,6 +83,18 @@ def number(text: str) -> float:
     return value
 
 
+def above_zero(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    if not (value := number(text)):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def batch_size(text: str) -> int | str:
+    """argparse type: a whole number of at least 1, or ``auto``."""
+    return text if text == "auto" else positive(text)
+
+
 def share(text: str) -> float:
     """argparse type: a number above 0 and up to 1."""
     value = float(text)

@@ -50,6 +50,8 @@ class Answer(BaseModel):
     quantization: Literal["4bit", "8bit"] | None = None
     batch_size: Count | Literal["auto"] | None = None
     trust_remote_code: bool | None = None
+    score: Literal["label", "text"] | None = None
+    until: Literal["turn", "line"] | None = None
 
     max_new_tokens: Count | None = None
     temperature: Number | None = None
@@ -67,7 +69,10 @@ class Answer(BaseModel):
     def _one_kind(self) -> Answer:
         others = {
             "local": ("concurrency", "max_cost"),
-            "api": ("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
+            "api": (
+                *("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
+                *("score", "until"),
+            ),
         }[self.kind]
         if wrong := [name for name in others if getattr(self, name) is not None]:
             raise ValueError(f"'{wrong[0]}' is not for {self.kind} models")

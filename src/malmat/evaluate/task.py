@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict
+from typing import Any, ClassVar, Literal, Protocol, TypedDict
 
 from malmat.errors import InputError
 from malmat.prompts import PROMPT_FILE, load_prompts
@@ -81,6 +81,11 @@ class Judge(Protocol):
 
     prompt: str
     local_prompt: str | None
+    placeholders: ClassVar[set[str]]
+
+
+DEFAULT_OPTION = "CHOOSE"
+"""The constant that puts choices into words for the tasks that name none of their own."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,17 @@ class Task:
 
     def prompts(self) -> dict[str, str]:
         """The wording that its questions, choices and judge need, read and checked."""
-        return load_prompts(self.prompt_file)
+        needed = dict(self.wording)
+        if self.judge is not None:
+            constants = (self.judge.prompt, self.judge.local_prompt)
+            needed |= {name: self.judge.placeholders for name in constants if name}
+        if self.option:
+            needed[self.option] = {"question", "choices"}
+        prompts = load_prompts(self.prompt_file, needed)
+        if self.option is None:
+            default = load_prompts(PROMPT_FILE, {DEFAULT_OPTION: {"question", "choices"}})
+            prompts.setdefault(DEFAULT_OPTION, default[DEFAULT_OPTION])
+        return prompts
 
     @property
     def value_field(self) -> str:
