@@ -106,9 +106,7 @@ def answers_by_heart(folder, **options) -> int:
 
     tokenizer, model = load_tokenizer(str(folder)), load_model(str(folder), **options)
     chat_text = load_prompts()["CHAT"]
-    ids = [
-        chat.encode_prompt(tokenizer, user_message(chat_text, question=q)) for q, _ in PAIRS
-    ]
+    ids = [chat.encode_prompt(tokenizer, user_message(chat_text, question=q)) for q, _ in PAIRS]
     names = [str(number) for number in range(len(ids))]
     replies = generate(model, tokenizer, ids, names, Sampling(max_new_tokens=60))
     return sum(
