@@ -16,7 +16,6 @@ import certifi
 import pytest
 
 from malmat.answer import api
-from malmat.answer import provider as providers
 from malmat.answer.gemini import Gemini
 from malmat.answer.gemini_legacy import GeminiLegacy
 from malmat.answer.open import provider_of
@@ -140,7 +139,8 @@ def test_a_passing_fault_is_tried_again(tmp_path, provider, fault):
 
 
 def test_a_server_that_hangs_is_left_and_asked_again(tmp_path, provider, monkeypatch):
-    monkeypatch.setattr(providers, "TIMEOUT_S", 0.3)
+    for name in ("openai", "gemini", "gemini_legacy"):
+        monkeypatch.setattr(f"malmat.answer.{name}.TIMEOUT_S", 0.3)
     with FakeLLM(script=["hang", "ok"]) as fake:
         record = run(fake, provider, tmp_path / "j")["r0#0"]
     assert (record["status"], record["attempts"], fake.calls) == ("ok", 2, 2)
