@@ -150,7 +150,7 @@ def test_rows_are_trained_one_after_the_other(models, script, tmp_path, model_fo
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     small = {"script": "train_dpo.py", "gradient_accumulation_steps": 1, "max_steps": 1}
     path = models(
-        bad=small | {"model_name": str(tmp_path)},
+        bad=small | {"model_name": str(tmp_path / "nowhere")},
         good=small | {"model_name": str(model_folder), "optim": "adamw_torch", "lora_r": 2},
     )
     output = tmp_path / "out"
