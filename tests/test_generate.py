@@ -312,6 +312,7 @@ print(json.dumps([[row["text"], row["batch_size"]] for row in rows]))
 """
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_into_memory_is_made_smaller():
     """The limit is real: the process may map so many more megabytes, and no more."""
     replies = {}

@@ -147,7 +147,8 @@ def test_a_passing_fault_is_tried_again(tmp_path, provider, fault):
 
 
 def test_a_server_that_hangs_is_left_and_asked_again(tmp_path, provider, monkeypatch):
-    monkeypatch.setattr(providers, "TIMEOUT_S", 0.3)
+    for name in ("openai", "gemini", "gemini_legacy"):
+        monkeypatch.setattr(f"malmat.answer.{name}.TIMEOUT_S", 0.3)
     with FakeLLM(script=["hang", "ok"]) as fake:
         record = run(fake, provider, tmp_path / "j")["r0#0"]
     assert (record["status"], record["attempts"], fake.calls) == ("ok", 2, 2)

@@ -115,6 +115,7 @@ def answers_by_heart(folder, **options) -> int:
     )
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_memorizes_pairs_and_stops_by_itself(tmp_path, script, model_folder):
     data = write_pairs(tmp_path / "pairs.jsonl")
     words = command(
@@ -147,6 +148,7 @@ def test_full_fine_tuning_memorizes_pairs_and_stops_by_itself(tmp_path, script, 
     assert "--overwrite" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_lora_run_resumes_to_the_same_weights(tmp_path, script, model_folder):
     data = write_pairs(tmp_path / "pairs.jsonl")
     options = {"max_steps": 40, "learning_rate": "1e-2", "lora_r": 4}
@@ -226,6 +228,7 @@ METHODS = {  # name → options, quantization to load with
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_kind_of_adapter_memorizes_pairs_and_stops_by_itself(
     tmp_path, script, model_folder, method
@@ -321,6 +324,7 @@ def test_dpo_loss_is_the_papers_formula(tmp_path, tokenizer, examples):
     assert abs(found - math.log(2)) > 0.01  # the adapter does differ from its reference
 
 
+@pytest.mark.slow
 def test_dpo_prefers_the_chosen_answers_on_top_of_a_merged_adapter(tmp_path, script, model_folder):
     sft = tmp_path / "sft"
     data = write_pairs(tmp_path / "pairs.jsonl")
@@ -383,6 +387,7 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(
     assert plain_loss(load_model(folder), texts) == pytest.approx(curve[best], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_checkpoint_and_the_run_goes_on(
     tmp_path, script, model_folder
 ):
@@ -432,6 +437,7 @@ def forget_the_end(output) -> None:
         path.unlink()
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_after_its_last_step_trains_no_step_more(tmp_path, script, model_folder):
     data = write_pairs(tmp_path / "pairs.jsonl")
     words = command(
@@ -447,6 +453,7 @@ def test_a_run_cut_off_after_its_last_step_trains_no_step_more(tmp_path, script,
     assert not (tmp_path / "out" / "checkpoint-4").exists()
 
 
+@pytest.mark.slow
 def test_early_stopping_counts_on_and_the_best_is_found_in_a_moved_folder(
     tmp_path, script, model_folder
 ):
@@ -484,6 +491,7 @@ def test_early_stopping_counts_on_and_the_best_is_found_in_a_moved_folder(
     assert weights(moved) == before
 
 
+@pytest.mark.slow
 def test_starting_anew_leaves_nothing_of_the_run_before(tmp_path, script, model_folder):
     data, output = write_pairs(tmp_path / "pairs.jsonl"), tmp_path / "out"
     words = command(model_folder, data, output, "train_lora_fine_tuning.py", max_steps=2, merge=())
@@ -497,6 +505,7 @@ def test_starting_anew_leaves_nothing_of_the_run_before(tmp_path, script, model_
     assert not (output / "adapter_config.json").exists()
 
 
+@pytest.mark.slow
 def test_an_adapter_is_trained_on_together_with_what_it_learned(tmp_path, script, model_folder):
     from malmat.lm.load import load_model, load_tokenizer
     from malmat.train.examples import Rows
@@ -585,6 +594,7 @@ def test_the_effective_batch_stays_whatever_the_number_of_processes():
         batch_shape(4, 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_two_processes_have_the_losses_of_one(tmp_path, script, model_folder, method):
     """Data parallel over gloo, as Accelerate starts it on machines without a GPU."""
