@@ -12,5 +12,5 @@ import usage
 from malmat.evaluate.task import Task
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (reply.REPLY, meaning.TASK, reply.LOSS, usage.TASK, understand.TASK)
+    task.name: task for task in (reply.REPLY, meaning.TASK, reply.LOSS, understand.TASK, usage.TASK)
 }
