@@ -12,6 +12,7 @@ its table, and everything that compares, reports or votes stands on it. Older fi
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -47,8 +48,20 @@ def scores_path(root: str | Path, task: Task, model: str, scorer: str) -> Path:
 
 
 def ratings_path(root: str | Path, task: Task, rater: str) -> Path:
-    """Where a rater's ratings lie; ``rater`` may be ``*``."""
-    return Path(root) / task.name / "human_results" / f"{rater}_{task.name}_ratings.jsonl"
+    """Where a rater's ratings lie, whatever letters the name has.
+
+    Raises:
+        InputError: a name without a letter or digit.
+    """
+    name = _safe(unicodedata.normalize("NFC", rater)).strip(".-")[:40]
+    if not name:
+        raise InputError("no letter or digit in the name", field="rater")
+    return Path(root) / task.name / "human_results" / f"{name}_{task.name}_ratings.jsonl"
+
+
+def ratings_files(root: str | Path, task: Task) -> list[Path]:
+    """The files of all raters."""
+    return sorted((Path(root) / task.name / "human_results").glob(f"*_{task.name}_ratings.jsonl"))
 
 
 def calibration_path(root: str | Path, task: Task, scorer: str) -> Path:
@@ -260,19 +273,24 @@ def summarize(task: Task, rows: list[Row]) -> dict:
     )
 
 
+def published(run: Run) -> list[Row]:
+    """A run's rows as they stand in files: with the value under its published name."""
+    rows = []
+    for row in run.rows.values():
+        value = row["value"]
+        if run.task.legacy and run.task.scale.kind == "rate" and value is not None:
+            value = bool(value)  # as published files spell it
+        kept = {name: item for name, item in row.items() if name not in ("value", "content")}
+        rows.append({**kept, run.task.value_field: value})
+    return rows
+
+
 def save(path: str | Path, run: Run, more: Mapping[str, Any]) -> dict:
     """Write a score file under the published names; what is in it comes back.
 
     A file that would say the same but for the seconds is left as it is.
     """
     task, summary = run.task, run.summary()
-    rows = []
-    for row in run.rows.values():
-        value = row["value"]
-        if task.legacy and task.scale.kind == "rate" and value is not None:
-            value = bool(value)  # as published files spell it
-        kept = {name: item for name, item in row.items() if name not in ("value", "content")}
-        rows.append({**kept, task.value_field: value})
     result = {
         "model_name": run.model,
         "task": task.name,
@@ -286,7 +304,7 @@ def save(path: str | Path, run: Run, more: Mapping[str, Any]) -> dict:
         "figures": run.figures(),
         "statuses": dict(run.statuses()),
         **more,
-        "results": rows,
+        "results": published(run),
     }
     try:
         old = read_json(path)
