@@ -38,7 +38,7 @@ from malmat.cli import (
 )
 from malmat.errors import InputError
 from malmat.evaluate import results
-from malmat.evaluate.items import read_splits
+from malmat.evaluate.items import complete, items_of, read_splits
 from malmat.evaluate.scorers import Scorer, timed_verdicts
 from malmat.evaluate.task import Row, Task
 from malmat.evaluate.trust import pair_writers, trust_figures, trust_lines
@@ -99,8 +99,7 @@ def main() -> int:
 
 def prepare(args, task: Task, scorer: Scorer, answers: list[Row], source) -> list[Row]:
     """The answers with what scoring needs of their items: target, term, meaning, slices."""
-    questions = Path(args.questions) if args.questions else task.questions
-    rows = results.complete(answers, task.read(questions) if questions.is_file() else [])
+    rows = complete(answers, items_of(task, args.questions))
     if scorer.needs_meaning:
         rows = results.with_meanings(rows, scorer.terms, source, args.terms)
     rows = scorer.covered(rows)

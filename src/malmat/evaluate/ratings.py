@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -41,6 +41,11 @@ class Ratings:
     rater: str
     records: dict[str, dict]
 
+    def of_models(self, models: Collection[str]) -> Ratings:
+        """The ratings of some models' answers."""
+        kept = {key: one for key, one in self.records.items() if one["model"] in models}
+        return replace(self, records=kept)
+
     def drawn(self, model: str, answers: Iterable[Row]) -> list[Row]:
         """The answers that were drawn for the rater and still say the same."""
         return [row for row in answers if rating_key(self.task, model, row) in self.records]
@@ -63,7 +68,7 @@ class Ratings:
 
 
 def read_ratings(path: str | Path, task: Task) -> Ratings:
-    """A rater's file.
+    """A rater's file; it may be empty.
 
     Raises:
         InputError: a line that is no rating, or several raters in one file.
@@ -76,9 +81,7 @@ def read_ratings(path: str | Path, task: Task) -> Ratings:
         if rating is not None and not task.scale.is_label(rating):
             raise InputError("not a rating", path=path, line=line, field="rating")
         records[row["key"]] = row
-    if not records:
-        raise InputError("no ratings in it", path=path)
-    rater = next(iter(records.values()))["rater"]
+    rater = next(iter(records.values()))["rater"] if records else ""
     check_rater(records.values(), rater, path)
     return Ratings(task, rater, records)
 

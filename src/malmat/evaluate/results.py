@@ -22,6 +22,7 @@ from typing import Any
 from malmat.answer.request import ASK_AGAIN
 from malmat.errors import InputError
 from malmat.evaluate import stats
+from malmat.evaluate.items import complete, items_of
 from malmat.evaluate.task import Row, Task, cluster
 from malmat.files import check_fields, read_json, read_rows, row_id, write_json
 from malmat.formats import STATUSES
@@ -127,12 +128,6 @@ def read_answers(path: str | Path, *, unique: bool = False) -> list[Row]:
             fix="Verdicts are joined by id: keep one row of each.",
         )
     return rows
-
-
-def complete(answers: Iterable[Row], items: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """The answers with what their items know and they do not (title, target, slices), by id."""
-    known = {item["id"]: item for item in items}
-    return [{**known.get(row["id"], {}), **row} for row in answers]
 
 
 def with_meanings(
@@ -346,8 +341,7 @@ def load(path: str | Path, tasks: Mapping[str, Task]) -> Run:
             )
         rows[row["id"]] = row
     if "split" in task.slices and not any("split" in row for row in rows.values()):
-        items = task.read(task.questions) if task.questions.is_file() else []
-        rows = {row["id"]: row for row in complete(rows.values(), items)}
+        rows = {row["id"]: row for row in complete(rows.values(), items_of(task))}
     record = {name: item for name, item in value.items() if name != "results"}
     record.setdefault("settings", {})
     name, scorer = value["model_name"], str(value.get("scorer_name") or "unnamed judge")
