@@ -111,9 +111,7 @@ def labelled_share(rows: list[dict]) -> float:
     tokens = labelled = 0
     for row in rows:
         answer = {"role": "assistant", "content": row["answer"]}
-        example = encode_example(
-            tokenizer, [*user_message(chat, question=row["question"]), answer]
-        )
+        example = encode_example(tokenizer, [*user_message(chat, question=row["question"]), answer])
         tokens += len(example["labels"])
         labelled += sum(label != -100 for label in example["labels"])
     return labelled / tokens

@@ -8,12 +8,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-import calibrate
 from malmat.errors import InputError
 from malmat.evaluate import agreement
+from malmat.evaluate.anchors import read_anchors
+from malmat.evaluate.task import GRADE, RATE
 from malmat.files import read_rows
 from malmat.formats import read_pairs, read_questions, read_terms
 from malmat.lm.chat import run_on
+from tasks import TASKS
 from tests.conftest import ROOT
 from tests.fake_llm import FakeLLM
 
@@ -85,15 +87,20 @@ def test_alpha_is_that_of_krippendorffs_example():
     assert agreement.krippendorff_alpha([[1], [2], []])["alpha"] is None
 
 
+def agree(scale, right, given, clusters):
+    """Agreement of two columns given as lists."""
+    return agreement.agreement(scale, *(dict(enumerate(c)) for c in (right, given, clusters)))
+
+
 def test_scores_and_verdicts_leave_out_what_was_not_read():
-    result = agreement.of_scores([1, 3, 5, 5], [2, 3.4, None, 4.5], list("abcd"))
+    result = agree(GRADE, [1, 3, 5, 5], [2, 3.4, None, 4.5], list("abcd"))
     assert (result["n_scored"], result["n_total"]) == (3, 4)
     assert result["exact"]["count"] == 2  # 3.4 → 3, 4.5 → 5
     assert result["error"]["mean"] == pytest.approx((1 + 0.4 - 0.5) / 3)
     assert result["absolute_error"]["mean"] == pytest.approx((1 + 0.4 + 0.5) / 3)
     assert result["absolute_error"]["bounds"] == pytest.approx([1.9 / 4, 5.9 / 4])
-    verdicts = agreement.of_verdicts(
-        [True, True, True, False, False], [True, False, True, True, None], list("abcde")
+    verdicts = agree(
+        RATE, [True, True, True, False, False], [True, False, True, True, None], list("abcde")
     )
     assert verdicts["precision"]["rate"] == pytest.approx(2 / 3)
     assert verdicts["recall"]["rate"] == pytest.approx(2 / 3)
@@ -101,13 +108,18 @@ def test_scores_and_verdicts_leave_out_what_was_not_read():
     # Twelve terms, all rows of a term alike: 6 of 12 hit, however many rows a term has.
     clusters = [str(n) for n in range(12) for _ in range(20)]
     given = [3 + int(name) % 2 for name in clusters]
-    low, high = agreement.of_scores([3] * 240, given, clusters)["exact"]["interval"]
+    low, high = agree(GRADE, [3] * 240, given, clusters)["exact"]["interval"]
     assert low < 0.27
     assert high > 0.73
-    low, high = agreement.of_scores([3] * 12, [3] * 12, clusters[::20])["exact"]["interval"]
+    low, high = agree(GRADE, [3] * 12, [3] * 12, clusters[::20])["exact"]["interval"]
     assert low < 0.8
     assert high == pytest.approx(1)
-    never = agreement.of_verdicts([False], [False], ["a"])
+    # Rows of one cluster do not count as many: all right on one term of three says little.
+    hits = agree(RATE, [True] * 30, [True] * 20 + [False] * 10, [str(n // 10) for n in range(30)])
+    assert hits["exact"]["interval"][0] < 0.1
+    unrated = agree(GRADE, [None, 2], [3, 2], list("ab"))
+    assert (unrated["n_scored"], unrated["n_total"]) == (1, 1)
+    never = agree(RATE, [False], [False], ["a"])
     assert never["precision"]["rate"] is None
 
 
@@ -119,22 +131,22 @@ TERMS = ROOT / "src/data/terms.csv"
 
 @pytest.fixture(scope="module")
 def anchors():
-    return calibrate.read_anchors(str(ANCHORS), read_terms(TERMS), str(TERMS))
+    return read_anchors(ANCHORS, TASKS, read_terms(TERMS), TERMS)
 
 
 def test_the_anchors_are_balanced_and_probe_what_judges_fall_for(anchors):
     understand = [row for row in anchors if row["task"] == "understand"]
     assert len(understand) >= 60
-    assert len(set(Counter(row["right"] for row in understand).values())) == 1
+    assert len(set(Counter(row["target"] for row in understand).values())) == 1
     assert {row["probe"] for row in understand} == {
         "graded", "padding", "fluent_wrong", "dictionary", "wrong_use", "empty", "run_on",
         "instructs_judge",
     }  # fmt: skip
     for probe in ("padding", "instructs_judge"):  # right and wrong ones: neither may pay
-        grades = {row["right"] for row in understand if row["probe"] == probe}
+        grades = {row["target"] for row in understand if row["probe"] == probe}
         assert min(grades) <= 2 < 4 <= max(grades)
     usage = [row for row in anchors if row["task"] == "usage"]
-    assert 0.4 < sum(row["right"] for row in usage) / len(usage) < 0.6
+    assert 0.4 < sum(row["target"] for row in usage) / len(usage) < 0.6
     assert {row["probe"] for row in usage} >= {
         "meaning", "inflected", "spaced", "homograph", "misused", "near_spelling", "jamo",
         "conjoining_jamo", "not_used", "instructs_judge",
@@ -180,8 +192,8 @@ def right_verdicts(anchors):
             and f"\n{row['answer']}\n" in prompt
         )
         if usage:
-            return json.dumps({"used": row["right"], "term": row["title"] or "", "other": ""})
-        return json.dumps({"reason": "…", "score": row["right"]})
+            return json.dumps({"used": row["target"], "term": row["title"] or "", "other": ""})
+        return json.dumps({"reason": "…", "score": row["target"]})
 
     return answer
 
@@ -227,7 +239,7 @@ def test_a_judge_that_obeys_the_answer_is_seen_and_what_it_garbles_is_no_score(
     found = json.loads(path.read_text())
     obeyed = [r for r in anchors if r["probe"] == "instructs_judge" and r["task"] == "understand"]
     error = found["probes"]["instructs_judge"]["error"]["mean"]
-    assert error == pytest.approx(sum(5 - row["right"] for row in obeyed) / len(obeyed))
+    assert error == pytest.approx(sum(5 - row["target"] for row in obeyed) / len(obeyed))
     assert found["probes"]["graded"]["error"]["mean"] == 0
     garbled = [r for r in anchors if r["task"] == "understand" and "줄인 말" in r["answer"]]
     assert garbled
@@ -291,7 +303,7 @@ def test_a_bad_anchor_is_named_with_its_line(tmp_path, change, field):
     path = tmp_path / "anchors.jsonl"
     path.write_text(f"{json.dumps(good)}\n{json.dumps({**good, **change})}\n", encoding="utf-8")
     with pytest.raises(InputError, match=f"line 2, field '{field}'"):
-        calibrate.read_anchors(str(path), [{"title": "갓생", "content": "뜻"}], "terms.csv")
+        read_anchors(path, TASKS, [{"title": "갓생", "content": "뜻"}], "terms.csv")
 
 
 def test_one_output_for_two_modes_is_refused(script, tmp_path):

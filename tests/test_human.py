@@ -14,8 +14,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from malmat.evaluate.results import ratings_path
 from malmat.files import digest, row_id, write_json, write_jsonl
 from malmat.journal import key_of
+from tasks import TASKS
 from tests.conftest import ROOT, ending
 
 TERMS = "title,content\n갓생,부지런한 생활을 뜻한다.\n텅장,텅 빈 통장을 뜻한다.\n"
@@ -186,7 +188,7 @@ def test_each_rater_has_an_order_of_their_own_over_the_same_questions(results):
     def items(name: str, limit: int | None = 3) -> list[tuple]:
         args = Namespace(
             models=" ".join(MODELS), task="usage", rater=name, limit=limit, seed=1,
-            results_dir=str(results),
+            results_dir=str(results), questions=None,
         )  # fmt: skip
         return [(item["model"], item["id"]) for item in human.read_items(args, [])]
 
@@ -220,12 +222,8 @@ def test_answers_that_failed_are_counted(results):
 
 
 def test_names_that_are_no_file_names(results, tmp_path):
-    from argparse import Namespace
-
-    import human
-
     for name in ("../../jimin", "a/b", "C:\\x", "지민 ★", "ㅋ" * 200):
-        path = human.ratings_path(Namespace(rater=name, task="usage", results_dir=str(results)))
+        path = ratings_path(results, TASKS["usage"], name)
         assert path.parent == results / "usage/human_results"
         assert len(path.name.encode()) < 200
     assert "rater" in refused(results, MODELS[0], "usage", "--rater", "../..")

@@ -15,7 +15,6 @@ from pathlib import Path
 import certifi
 import pytest
 
-from malmat.answer import provider as providers
 from malmat.answer import retry
 from malmat.answer.api import ApiEngine
 from malmat.answer.gemini import Gemini

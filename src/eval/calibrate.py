@@ -5,256 +5,127 @@
     python src/eval/calibrate.py --scorer_name gpt-4.1 --dry_run
     python src/eval/calibrate.py --scorer_name my-judge --base_url http://localhost:8000/v1 --n 3
 
-Reads   anchors.jsonl (or --anchors): answers with their right verdict, a grade of 1–5
-        (understanding) or used/not used (usage), and the probe each belongs to; the term
-        list (--terms), where the meanings stand; prompt.py.
-Writes  results/<mode>/calibration_results/<judge>_calibration.json (or --output): agreement
+Reads   anchors.jsonl (or --anchors): answers with their right verdict (a task's file says in
+        which field) and the probe each belongs to; the term list (--terms), where the meanings
+        stand; the task's wording.
+Writes  results/<task>/calibration_results/<scorer>_calibration.json (or --output): agreement
         with the anchors in all and by probe, and a row an anchor; beside it a journal, from
         which a killed run goes on.
 
-The judges are those of score.py, asked in the same way by the same code. An API judge is
-checked on both modes unless --score_mode names one. A reply that cannot be read is a
-status: it is listed and enters no figure.
+The scorers are the language models and the lexicon of score.py, asked in the same way by the same
+code, on every task that they score and that has anchors, unless --score_mode names one. A reply
+that cannot be read is a status: it is listed and enters no figure.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from pathlib import Path
 
-import score
 from malmat.cli import (
     COMPLETE,
     FAILURES,
-    number,
     parser,
-    positive,
     provenance,
     relative,
     run,
     show_settings,
+    show_table,
 )
 from malmat.errors import InputError
-from malmat.evaluate import stats
-from malmat.files import check_fields, file_digest, read_rows, row_id, write_json
+from malmat.evaluate import results
+from malmat.evaluate.anchors import reached, read_anchors, tables
+from malmat.evaluate.scorers import Scorer, reads_only, resolve_scorer, suits, timed_verdicts
+from malmat.evaluate.task import Row, Task
+from malmat.files import file_digest, write_json
 from malmat.formats import read_terms
-from malmat.journal import Journal, journal_path
-from malmat.lm.load import short_name
-from malmat.prompts import load_prompts
-from malmat.text.korean import normalize
+from scorer_options import add_scorer_options, scorer_for, show_cost, show_judgements
+from tasks import TASKS
 
 HERE = Path(__file__).parent
-MODES = ("understand", "usage")
-LABELS = {
-    "exact": "exact agreement",
-    "error": "mean error",
-    "absolute_error": "mean absolute error",
-    "precision": "precision",
-    "recall": "recall",
-}
 
 
 def arguments():
     options = parser(__doc__)
-    options.add_argument("--scorer_name", required=True, help="the judge, as in score.py")
-    options.add_argument("--score_mode", choices=MODES, help="default: what the judge can do")
+    options.add_argument("--score_mode", "--task", choices=tuple(TASKS), help="default: all")
     options.add_argument("--anchors", default=str(HERE / "anchors.jsonl"))
-    options.add_argument("--terms", default=str(HERE.parent / "data/terms.csv"))
     options.add_argument("--results_dir", default=str(HERE / "results"))
-    options.add_argument("--output", help="another file for the result (with --score_mode)")
-    options.add_argument("--n", type=positive, default=1, help="judgements an anchor (API judges)")
-    options.add_argument("--base_url", help="an OpenAI-compatible server")
-    options.add_argument("--concurrency", type=positive, default=8)
-    options.add_argument("--batch_size", type=positive, default=8, help="local judge")
-    options.add_argument("--max_cost", type=number, help="stop after this many US dollars a mode")
-    options.add_argument(
-        "--full_list", action="store_true", help="send a usage judge all terms with each anchor"
-    )
+    options.add_argument("--output", help="another file for the result (of one task)")
+    add_scorer_options(options)
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
     return options.parse_args()
 
 
 def main() -> int:
     args = arguments()
-    modes = modes_of(args)
-    prompts, terms = load_prompts(), read_terms(args.terms)
-    anchors = read_anchors(args.anchors, terms, args.terms)
+    terms = read_terms(args.terms)
+    anchors = read_anchors(args.anchors, TASKS, terms, args.terms)
+    tasks = tasks_of(args, anchors)
     show_settings("calibrate", vars(args))
-    for mode in modes:  # all, before any is paid for
-        args.score_mode = mode
-        score.check_judge(args)
-    failed = False
-    for mode in modes:
-        args.score_mode = mode
-        part = [row for row in anchors if row["task"] == mode]
-        if not part:
-            raise InputError(f"no anchors of '{mode}' in it", path=args.anchors, field="task")
-        output = output_of(args)
-        print(f"plan: {len(part)} anchors of {mode} → {relative(output)}")
-        requests = score.build_requests(args, prompts, terms, part)
-        score.show_cost(args, requests)
+    scorers = [scorer_for(args, task, terms) for task in tasks]  # all, before any is paid for
+    again = 0
+    for scorer in scorers:
+        task, rows = scorer.task, [row for row in anchors if row["task"] == scorer.task.name]
+        path = results.calibration_path(args.results_dir, task, scorer.name)
+        output = Path(args.output or path)
+        print(f"plan: {len(rows)} anchors of {task.name} → {relative(output)}")
+        show_cost(scorer, scorer.requests(rows))
         if args.dry_run:
             continue
-        verdicts = judge(args, prompts, terms, part, requests, output)
-        rows = [{**row, **score.verdict_of(row, verdicts, mode)} for row in part]
-        result = summarize(args, rows)
-        result["settings"] |= score.judge_settings(args, prompts, terms)
+        verdicts, _ = timed_verdicts(scorer, rows, output)
+        joined = {row["id"]: row for row in results.join(rows, verdicts)}
+        scored = results.Run(task, "anchors", scorer.name, joined)
+        result = record_of(scored, scorer, args)
         write_json(output, result)
-        show(result)
-        score.show_judgements(rows)
+        show(scored, result)
+        show_judgements(scored)
         print(f"wrote {relative(output)}")
-        failed = failed or score.asked_again(rows) > 0
-    return FAILURES if failed else COMPLETE
+        again += scored.asked_again()
+    return FAILURES if again else COMPLETE
 
 
-def modes_of(args) -> list[str]:
-    if args.score_mode:
-        return [args.score_mode]
-    if args.scorer_name == "lexicon":
-        return ["usage"]
-    if args.scorer_name.startswith("local:"):
-        return ["understand"]
-    if args.output:
-        raise InputError(
-            "this judge is checked on two modes", field="output", fix="Name one: --score_mode."
-        )
-    return list(MODES)
+def tasks_of(args, anchors: list[Row]) -> list[Task]:
+    """The tasks that have anchors and the scorer judges, or the one of them that is named."""
+    held = [TASKS[name] for name in dict.fromkeys(row["task"] for row in anchors)]
+    found = [t for t in held if args.score_mode in (None, t.name) and judges(args.scorer_name, t)]
+    names = " and ".join(task.name for task in found)
+    if not found:
+        wanted = args.score_mode or " or ".join(task.name for task in held)
+        problem = f"there is no judging {wanted} with '{args.scorer_name}' and these anchors"
+        raise InputError(problem, path=args.anchors, field="scorer_name")
+    if args.output and len(found) > 1:
+        problem = f"this scorer is checked on {names}"
+        raise InputError(problem, field="output", fix="Name one: --score_mode.")
+    return found
 
 
-def output_of(args) -> Path:
-    name = re.sub(r"[^\w.-]+", "-", short_name(args.scorer_name.replace("local:", "local-")))
-    folder = Path(args.results_dir) / args.score_mode / "calibration_results"
-    return Path(args.output) if args.output else folder / f"{name}_calibration.json"
+def judges(name: str, task: Task) -> bool:
+    """Whether a scorer finds its verdicts itself, and not in a row or a rater's file."""
+    name = resolve_scorer(name, task)
+    return suits(name, task) and not reads_only(name)
 
 
-def read_anchors(path: str, terms: list[dict], terms_path: str) -> list[dict]:
-    """The anchors as answers that a judge can be given, with ``right``, the verdict to reach."""
-    meanings = {term["title"]: term["content"] for term in terms}
-    anchors: dict[str, dict] = {}
-    for line, row in read_rows(path):
-        texts = ("task", "question", "answer", "probe")
-        check_fields(row, dict.fromkeys(texts, str), path=path, line=line)
-        if row["task"] not in MODES:
-            raise InputError(
-                f"'{row['task']}' is neither {' nor '.join(MODES)}",
-                path=path,
-                line=line,
-                field="task",
-            )
-        if row["task"] == "usage":
-            check_fields(row, {"used": bool}, path=path, line=line)
-        else:
-            check_fields(row, {"grade": int, "title": str}, path=path, line=line)
-            if row["grade"] not in range(1, 6):
-                raise InputError("not from 1 to 5", path=path, line=line, field="grade")
-        title = row.get("title")
-        if title and title not in meanings:
-            raise InputError(
-                f"the term '{title}' is not in {terms_path}", path=path, line=line, field="title"
-            )
-        anchor = {
-            "id": row_id("anchor", row["task"], title, row["question"], row["answer"]),
-            **{name: row[name] for name in texts},
-            "answer": normalize(row["answer"]),  # as score.py hands answers on
-            "title": title,
-            "content": meanings.get(title),
-            "right": row["used"] if row["task"] == "usage" else row["grade"],
-            "status": "ok",
-        }
-        if anchor["id"] in anchors:
-            raise InputError("the same anchor stands in it twice", path=path, line=line)
-        anchors[anchor["id"]] = anchor
-    return list(anchors.values())
-
-
-def judge(args, prompts, terms, anchors, requests, output: Path) -> dict[str, dict]:
-    """The judge's verdicts, by score.py's own functions: id → verdict."""
-    if args.scorer_name == "lexicon":
-        return score.judge_by_lexicon(anchors, terms)
-    with Journal(journal_path(output)) as journal:
-        if args.scorer_name.startswith("local:"):
-            return score.judge_locally(args, prompts, anchors, journal)
-        return score.judge_by_api(args, requests, journal, terms)
-
-
-# ------------------------------------------------------------------------------ figures
-
-
-def summarize(args, rows: list[dict]) -> dict:
+def record_of(scored: results.Run, scorer: Scorer, args) -> dict:
+    """What the file of a calibration holds."""
+    rows = list(scored.rows.values())
     unread = [row for row in rows if row["status"] != "ok"]
-    names = ("scorer_name", "n", "base_url", "batch_size", "full_list")
-    result = {
-        "scorer_name": args.scorer_name,
-        "score_mode": args.score_mode,
-        **figures(rows, args.score_mode),
-        "probes": {
-            probe: figures([row for row in rows if row["probe"] == probe], args.score_mode)
-            for probe in sorted({row["probe"] for row in rows})
-        },
-    }
-    if args.score_mode == "understand":
-        grades = {n: [row for row in rows if row["right"] == n] for n in range(1, 6)}
-        result["score_of_grade"] = {
-            str(grade): stats.summarize(
-                [row["score"] for row in part],
-                worst=1,
-                best=5,
-                clusters=[row["title"] for row in part],
-            )
-            for grade, part in grades.items()
-        }
+    settings = {"batch_size": args.batch_size, "anchors": file_digest(args.anchors)[:16]}
     return {
-        **result,
-        "statuses": dict(Counter(row["status"] for row in rows)),
+        "scorer_name": scored.scorer,
+        "score_mode": scored.task.name,
+        **reached(scored),
+        "statuses": dict(scored.statuses()),
         "not_scored": [{name: row[name] for name in ("id", "status", "answer")} for row in unread],
-        "settings": {name: getattr(args, name) for name in names}
-        | {"anchors": file_digest(args.anchors)[:16]},
+        "settings": scorer.identity() | settings,
         "provenance": provenance(),
-        "results": [{k: v for k, v in row.items() if k != "content"} for row in rows],
+        "results": results.published(scored),
     }
 
 
-def figures(rows: list[dict], mode: str) -> dict:
-    """Agreement of the judge's verdicts with the right ones."""
-    from malmat.evaluate import agreement
-
-    of, field = (
-        (agreement.of_scores, "score") if mode == "understand" else (agreement.of_verdicts, "used")
-    )
-    return of(
-        [row["right"] for row in rows],
-        [row[field] for row in rows],
-        [row["title"] or row["id"] for row in rows],
-    )
-
-
-def show(result: dict) -> None:
-    """The result as a table."""
-    from malmat.evaluate.agreement import text_of
-
-    understand = result["score_mode"] == "understand"
-    columns = ("error", "absolute_error") if understand else ("precision", "recall")
-
-    def cell(part: dict, column: str) -> str:
-        return text_of(part[column], sign="+" if column == "error" else "")
-
-    print(
-        f"{result['scorer_name']}, {result['score_mode']}: "
-        f"{result['n_scored']}/{result['n_total']} anchors scored"
-    )
-    kappa = "quadratic weighted kappa" if understand else "Cohen's kappa"
-    print(f"  {kappa:<26}{text_of(result, 'kappa')}")
-    for column in ("exact", *columns):
-        print(f"  {LABELS[column]:<26}{cell(result, column)}")
-    for grade, part in result.get("score_of_grade", {}).items():
-        print(f"  mean score of grade {grade:<6}{text_of(part)}")
-    columns = ("exact", *columns)
-    print(f"  {'probe':<17}{'scored':<8}" + "".join(f"{LABELS[name]:<27}" for name in columns))
-    for probe, part in result["probes"].items():
-        scored = f"{part['n_scored']}/{part['n_total']}"
-        cells = "".join(f"{cell(part, name):<27}" for name in columns)
-        print(f"  {probe:<17}{scored:<8}{cells}".rstrip())
+def show(scored: results.Run, result: dict) -> None:
+    total = f"{result['n_scored']}/{result['n_total']} anchors scored"
+    print(f"{scored.scorer}, {scored.task.name}: {total}")
+    for table in tables(scored, result):
+        show_table([("", *line) for line in table])
     for row in result["not_scored"]:
         print(f"  not scored: {row['status']}, {row['answer'][:40]!r} ({row['id']})")
 

@@ -14,8 +14,9 @@ Scorers: ``auto`` (the task's own; where it needs a judge, gpt-4.1 or gemini-2.5
 key is set, else an offline one); an API model (gpt-*, gemini-*, or any name with
 --base_url); ``local:MODEL`` (grades: probability-weighted 1–5 over the score tokens);
 ``lexicon`` (the term, an inflection or a variant stands in the answer, by Korean morphology; an
-everyday word counts with evidence only); ``accuracy``, ``exact``, ``rouge1``, ``nll``. Only
-answers whose status is ok are scored; a failed judgement is a status, never a score.
+everyday word counts with evidence only); ``human:RATER`` (the ratings given in human.py);
+``accuracy``, ``exact``, ``rouge1``, ``nll``. Only answers whose status is ok are scored; a failed
+judgement is a status, never a score.
 
 An API judge of used terms sees the terms that may be in the answer, not the whole list, and
 may name other slang: that counts where it is a listed term after all.
@@ -25,33 +26,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from malmat.answer.prices import estimate_tokens
-from malmat.answer.request import Request
 from malmat.cli import (
     COMPLETE,
     FAILURES,
     ROOT,
-    number,
     parser,
-    positive,
     provenance,
     relative,
     run,
     show_settings,
 )
+from malmat.errors import InputError
 from malmat.evaluate import results
-from malmat.evaluate.items import read_splits
-from malmat.evaluate.scorers import (
-    Scorer,
-    ScorerSettings,
-    open_scorer,
-    resolve_scorer,
-    timed_verdicts,
-)
+from malmat.evaluate.items import complete, items_of, read_splits
+from malmat.evaluate.scorers import Scorer, timed_verdicts
 from malmat.evaluate.task import Row, Task
 from malmat.evaluate.trust import pair_writers, trust_figures, trust_lines
 from malmat.files import digest
 from malmat.formats import read_terms
+from scorer_options import add_scorer_options, scorer_for, show_cost, show_judgements
 from tasks import TASKS
 
 HERE = Path(__file__).parent
@@ -76,38 +69,10 @@ def arguments():
     return options.parse_args()
 
 
-def add_scorer_options(options) -> None:
-    """The options that make ``ScorerSettings``, and the term list."""
-    options.add_argument("--scorer_name", default="auto", help="as above")
-    options.add_argument(
-        "--terms",
-        default=str(HERE.parent / "data/terms.csv"),
-        help="terms.csv or a merged_final.json: the meanings, and the terms that are looked for",
-    )
-    options.add_argument(
-        "--full_list", action="store_true", help="send a term judge all terms with each answer"
-    )
-    options.add_argument("--n", type=positive, default=1, help="judgements an answer (API judges)")
-    options.add_argument("--base_url", help="an OpenAI-compatible server")
-    options.add_argument("--concurrency", type=positive, default=8)
-    options.add_argument("--batch_size", type=positive, default=8, help="local judge")
-    options.add_argument("--max_cost", type=number, help="stop after this many US dollars")
-
-
-def scorer_for(args, task: Task, terms: list[dict]) -> Scorer:
-    """The scorer that the options name, checked before anything is asked or paid for."""
-    names = ("n", "base_url", "full_list", "concurrency", "batch_size", "max_cost")
-    settings = ScorerSettings(
-        scorer=resolve_scorer(args.scorer_name, task),
-        **{name: getattr(args, name) for name in names},
-    )
-    return open_scorer(settings, task, task.prompts(), terms)
-
-
 def main() -> int:
     args = arguments()
     task, terms = TASKS[args.score_mode], read_terms(args.terms)
-    scorer = scorer_for(args, task, terms)
+    scorer = scorer_for(args, task, terms, args.model_name)
     source = args.infer_results or results.answers_path(args.results_dir, task, args.model_name)
     answers = results.read_answers(source, unique=True)
     rows = prepare(args, task, scorer, answers, source)
@@ -134,27 +99,16 @@ def main() -> int:
 
 def prepare(args, task: Task, scorer: Scorer, answers: list[Row], source) -> list[Row]:
     """The answers with what scoring needs of their items: target, term, meaning, slices."""
-    questions = Path(args.questions) if args.questions else task.questions
-    rows = results.complete(answers, task.read(questions) if questions.is_file() else [])
+    rows = complete(answers, items_of(task, args.questions))
     if scorer.needs_meaning:
         rows = results.with_meanings(rows, scorer.terms, source, args.terms)
+    rows = scorer.covered(rows)
+    if not rows:
+        raise InputError(f"'{scorer.name}' rates none of these answers", path=source)
     if args.sample and "split" in task.slices:
         splits = read_splits(args.sample)
         rows = [{**row, "split": splits.get(row.get("title"), "seen")} for row in rows]
     return rows
-
-
-def show_cost(scorer: Scorer, requests: list[Request]) -> None:
-    if requests:
-        tokens = {
-            "input": sum(estimate_tokens(r.messages[0]["content"]) for r in requests),
-            "output": 60 * len(requests),
-        }
-        cost = scorer.cost_of(tokens)
-        print(
-            f"  {len(requests)} calls, about {tokens['input']:,} input tokens"
-            + (f", about ${cost:.2f}" if cost is not None else "")
-        )
 
 
 def more(
@@ -181,12 +135,7 @@ def report(scored: results.Run, written: dict) -> None:
     """Print what came of it."""
     counts = scored.statuses().most_common()
     print(f"rows: {', '.join(f'{n} {status}' for status, n in counts)}")
-    judgements = scored.judgements()
-    if judgements.total() > judgements["ok"]:
-        listed = ", ".join(f"{n} {status}" for status, n in judgements.most_common())
-        print(f"judgements: {listed}")
-        if again := scored.asked_again():
-            print(f"  the same command asks {again} of them again")
+    show_judgements(scored)
     said = results.headline(scored.summary())
     print(f"{scored.model}, {scored.task.name}, by {scored.scorer}: {said}")
     for name, parts in scored.slices().items():

@@ -49,6 +49,7 @@ TASK = Task(
     judge=GradeJudge("JUDGE_UNDERSTAND", local_prompt="JUDGE_UNDERSTAND_LOCAL"),
     slices=("split",),
     legacy=("score", "average_score"),
+    anchor="grade",
     known={"local:embedded": Agreement(0.0, (0.0, 0.01), 80)},
     asked=Asked(
         question="신조어의 뜻을 얼마나 잘 알고 한 답변인가요?",
@@ -60,5 +61,6 @@ TASK = Task(
             5: "5\n딱 맞음",
         },
         rules=rules,
+        shows_meaning=True,
     ),
 )

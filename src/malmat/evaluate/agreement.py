@@ -1,95 +1,89 @@
-"""How far a judge agrees with the right verdicts, and raters with one another.
+"""How far two columns of verdicts agree: a judge's with the right ones, two raters' …
 
-Intervals are percentile bootstraps over clusters (rows of one slang term, ratings of one
-answer), as in ``stats.py``; there is none below ten clusters, where it would be too narrow.
+Intervals are percentile bootstraps over clusters (rows about one thing, ratings of one answer),
+as in ``stats.py``; kappa and alpha have none below ten clusters, where it would be too narrow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
 from malmat.evaluate.stats import (
     FEWEST_FOR_BOOTSTRAP,
     cluster_bootstrap,
-    proportion_interval,
     rate_interval,
     summarize,
     sums_by_cluster,
 )
+from malmat.evaluate.task import Scale
 
 
-def of_scores(
-    right: Sequence[float], given: Sequence[float | None], clusters: Sequence[str]
+def agreement(
+    scale: Scale,
+    right: Mapping[Hashable, float | None],
+    given: Mapping[Hashable, float | None],
+    clusters: Mapping[Hashable, str],
 ) -> dict:
-    """Scores of 1–5 against the right grades.
+    """How far two columns of verdicts agree: judge and anchor, judge and rater, two raters.
 
     Args:
-        right: the grades, row by row.
-        given: the judge's scores, None where a row has none.
-        clusters: the term of each row.
+        scale: that both stand on.
+        right: row → verdict. Rows without one here are no part of the comparison.
+        given: row → verdict to be compared, None where it is missing. Joined by the row.
+        clusters: row → what it is about.
 
     Returns:
-        ``n_scored``, ``n_total``, ``kappa`` with ``interval`` (``weighted_kappa``),
-        ``exact`` (share of scores that round to the grade; interval: the wider of Wilson's and
-        the one over clusters), ``error`` (given − right) and
+        ``n_scored``, ``n_total``, ``kappa`` with ``interval`` (``weighted_kappa``: Cohen's where
+        the scale is a rate), ``exact`` (the ``share`` that is alike, grades rounded), and of a
+        rate ``precision`` and ``recall`` of 1, else ``error`` (given − right) and
         ``absolute_error`` (both as from ``stats.summarize``).
     """
-    pairs = [(r, g, c) for r, g, c in zip(right, given, clusters, strict=True) if g is not None]
-    errors = [None if g is None else g - r for r, g in zip(right, given, strict=True)]
-    absolute = [None if error is None else abs(error) for error in errors]
-    hits = [
-        None if g is None else float(math.floor(g + 0.5) == math.floor(r + 0.5))
-        for r, g in zip(right, given, strict=True)
-    ]
-    exact = share(int(sum(hit or 0 for hit in hits)), len(pairs))
-    if pairs:
-        scored = [hit for hit in hits if hit is not None]
-        exact["interval"] = list(rate_interval(scored, [c for _, _, c in pairs]))
-    return {
-        "n_scored": len(pairs),
-        "n_total": len(errors),
-        **weighted_kappa(*_columns(pairs)),
-        "exact": exact,
-        "error": summarize(errors, low=-4, high=4, clusters=clusters),
-        "absolute_error": summarize(absolute, low=0, high=4, clusters=clusters),
+    rows = [row for row in given if right.get(row) is not None]
+    scored = [row for row in rows if given[row] is not None]
+    pairs = [(float(right[row]), float(given[row])) for row in scored]  # type: ignore[arg-type]
+    names = [clusters[row] for row in scored]
+    first, second = [x for x, _ in pairs], [y for _, y in pairs]
+    figures = {
+        "n_scored": len(scored),
+        "n_total": len(rows),
+        **weighted_kappa(first, second, names),
+        "exact": share([_category(scale, x) == _category(scale, y) for x, y in pairs], names),
+    }
+    if scale.kind == "rate":
+        found = [(x, name) for (x, y), name in zip(pairs, names, strict=True) if y]
+        meant = [(y, name) for (x, y), name in zip(pairs, names, strict=True) if x]
+        return figures | {"precision": share(*_columns(found)), "recall": share(*_columns(meant))}
+    width = None if scale.high is None else scale.high - scale.low
+    errors = dict(zip(scored, (y - x for x, y in pairs), strict=True))
+    values, about = [errors.get(row) for row in rows], [clusters[row] for row in rows]
+    absolute = [None if error is None else abs(error) for error in values]
+    return figures | {
+        "error": summarize(values, low=width and -width, high=width, clusters=about),
+        "absolute_error": summarize(absolute, low=0, high=width, clusters=about),
     }
 
 
-def of_verdicts(
-    right: Sequence[bool], given: Sequence[bool | None], clusters: Sequence[str]
-) -> dict:
-    """True/false verdicts against the right ones; arguments as in ``of_scores``.
-
-    Returns:
-        ``n_scored``, ``n_total``, ``kappa`` with ``interval`` (Cohen's), and as from
-        ``share``: ``exact``, ``precision`` and ``recall`` of true.
-    """
-    pairs = [(r, g, c) for r, g, c in zip(right, given, clusters, strict=True) if g is not None]
-    both = sum(r and g for r, g, _ in pairs)
-    return {
-        "n_scored": len(pairs),
-        "n_total": len(right),
-        **weighted_kappa(*_columns(pairs)),
-        "exact": share(sum(r == g for r, g, _ in pairs), len(pairs)),
-        "precision": share(both, sum(g for _, g, _ in pairs)),
-        "recall": share(both, sum(r for r, _, _ in pairs)),
-    }
+def _category(scale: Scale, value: float) -> float:
+    """The grade that a value is nearest to; on scales without grades the value."""
+    return math.floor(value + 0.5) if scale.kind == "grade" else value
 
 
 def _columns(pairs: list[tuple]) -> tuple:
-    return tuple(zip(*pairs, strict=True)) or ((), (), ())
+    return tuple(zip(*pairs, strict=True)) or ((), ())
 
 
-def share(count: int, total: int) -> dict:
-    """``count/total`` as ``rate`` with its Wilson ``interval``; None where the total is 0."""
+def share(hits: Sequence[float], clusters: Sequence[str]) -> dict:
+    """The ``rate`` of hits, their ``count``, the ``total``, and the ``interval`` of the rate
+    (``stats.rate_interval``); rate and interval are None where there is nothing to count."""
+    count, total = int(sum(hits)), len(hits)
     return {
         "rate": count / total if total else None,
         "count": count,
         "total": total,
-        "interval": list(proportion_interval(count, total)) if total else None,
+        "interval": list(rate_interval(hits, clusters)) if total else None,
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from malmat.errors import InputError
-from malmat.evaluate.task import Item
+from malmat.evaluate.task import Item, Row, Task
 from malmat.files import check_fields, read_rows
 from malmat.formats import read_questions
 
@@ -40,6 +42,18 @@ def read_splits(path: str | Path) -> dict[str, str]:
     """Title → ``seen`` or ``unseen``: whether a term stands in the training data."""
     rows = (row for _, row in read_rows(path))
     return {row["title"]: row["split"] for row in rows if row.get("title") and row.get("split")}
+
+
+def items_of(task: Task, questions: str | Path | None = None) -> list[Item]:
+    """The task's items, or those of another file of questions; none where there is no file."""
+    path = Path(questions or task.questions)
+    return task.read(path) if path.is_file() else []
+
+
+def complete(answers: Iterable[Row], items: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """The answers with what their items know and they do not (title, target, slices), by id."""
+    known = {item["id"]: item for item in items}
+    return [{**known.get(row["id"], {}), **row} for row in answers]
 
 
 def numbered(choices: list[str]) -> str:

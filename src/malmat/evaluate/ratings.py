@@ -1,132 +1,206 @@
-"""Ratings given by hand: read, and set against one another and against the judges' scores."""
+"""Ratings given by hand: verdicts like any scorer's, and what several raters' come to."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 from malmat.errors import InputError
-from malmat.evaluate import agreement, compare, stats
-from malmat.files import check_fields, digest, read_rows
+from malmat.evaluate.agreement import agreement, krippendorff_alpha
+from malmat.evaluate.results import Run, join
+from malmat.evaluate.task import SHARE, Row, Scale, Task, cluster
+from malmat.files import check_fields, read_rows
+from malmat.journal import key_of
 from malmat.text.korean import normalize
 
+SKIPPED = "refused"
+"""The status of an answer on which a rater gives no verdict."""
 
-def read_ratings(path: Path, task: str) -> list[dict]:
-    """A rater's ratings, the last of each answer; a rating is None where it was skipped,
-    or where there is a ``status``: of an answer that was drawn, but had failed."""
-    kind, allowed = (bool, (True, False)) if task == "usage" else (int, range(1, 6))
-    kept = {}
+Place = tuple[str, str]
+"""Whose answer to what: model and row id."""
+
+
+def rating_key(task: Task, model: str, row: Row) -> str:
+    """The key of a rating: it holds for one answer of one model."""
+    return key_of(task=task.name, model=model, id=row["id"], answer=row["answer"])
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """A rater's ratings of a task's answers.
+
+    Args:
+        records: key → the last rating of that answer. ``rating`` is None where it was skipped, or
+            where there is a ``status``: of an answer that was drawn, but had failed.
+    """
+
+    task: Task
+    rater: str
+    records: dict[str, dict]
+
+    def of_models(self, models: Collection[str]) -> Ratings:
+        """The ratings of some models' answers."""
+        kept = {key: one for key, one in self.records.items() if one["model"] in models}
+        return replace(self, records=kept)
+
+    def drawn(self, model: str, answers: Iterable[Row]) -> list[Row]:
+        """The answers that were drawn for the rater and still say the same."""
+        return [row for row in answers if rating_key(self.task, model, row) in self.records]
+
+    def verdicts(self, model: str, drawn: Iterable[Row]) -> dict[str, dict]:
+        """Row id → ``status`` and ``value``."""
+        verdicts = {}
+        for row in drawn:
+            record = self.records[rating_key(self.task, model, row)]
+            if record["rating"] is None:
+                verdicts[row["id"]] = {"status": record.get("status", SKIPPED), "value": None}
+            else:
+                verdicts[row["id"]] = {"status": "ok", "value": float(record["rating"])}
+        return verdicts
+
+    def rows(self, model: str, answers: Iterable[Row]) -> list[Row]:
+        """The drawn answers with their verdicts."""
+        drawn = self.drawn(model, answers)
+        return join(drawn, self.verdicts(model, drawn))
+
+
+def read_ratings(path: str | Path, task: Task) -> Ratings:
+    """A rater's file; it may be empty.
+
+    Raises:
+        InputError: a line that is no rating, or several raters in one file.
+    """
+    records: dict[str, dict] = {}
+    fields = dict.fromkeys(("key", "id", "model", "rater"), str)
     for line, row in read_rows(path):
-        check_fields(
-            row, dict.fromkeys(("key", "id", "model", "answer", "rater"), str), path=path, line=line
-        )
+        check_fields(row, fields, path=path, line=line)  # type: ignore[arg-type]
         rating = row.setdefault("rating", None)
-        # By type first: True is 1 in Python.
-        if rating is not None and (type(rating) is not kind or rating not in allowed):
+        if rating is not None and not task.scale.is_label(rating):
             raise InputError("not a rating", path=path, line=line, field="rating")
-        kept[row["key"]] = row
-    return list(kept.values())
+        records[row["key"]] = row
+    rater = next(iter(records.values()))["rater"] if records else ""
+    check_rater(records.values(), rater, path)
+    return Ratings(task, rater, records)
 
 
-def place_of(record: dict) -> tuple:
-    """What a rating, an answer and a judge's score are joined by."""
-    return record["model"], record["id"], record["answer"]
+def check_rater(records: Iterable[Mapping], rater: str, path: str | Path) -> None:
+    """Refuse a file that holds another's ratings: two names can give one file name."""
+    for record in records:
+        if (other := record.get("rater")) != rater:
+            raise InputError(
+                f"holds the ratings of '{other}'",
+                path=path,
+                field="rater",
+                fix="Take another name.",
+            )
 
 
-def read_scores(results_dir: str | Path, task: str) -> dict[str, dict[tuple, float | None]]:
-    """Judge → (model, id, the answer's digest) → score, None where it failed."""
-    judges: dict[str, dict[tuple, float | None]] = defaultdict(dict)
-    for result in compare.read_folder(results_dir, task):
-        for row in result["results"]:
-            answer = digest(normalize(row.get("answer") or ""))
-            place = (result["answered_by"], row["id"], answer)
-            judges[result["scorer_name"]][place] = row[compare.TASKS[task]["field"]]
-    return judges
+# ------------------------------------------------------------------------------- summary
 
 
-def summarize(task: str, ratings: list[dict], judges: dict[str, dict[tuple, float | None]]) -> dict:
+def summarize(
+    task: Task,
+    answers: Mapping[str, list[Row]],
+    raters: Sequence[Ratings],
+    runs: Iterable[Run],
+) -> dict:
     """What the ratings say.
 
     Args:
-        ratings: records of all raters, one an answer and rater.
-        judges: as from ``read_scores``.
+        answers: model → its answers as they are now; ratings of others do not count.
+        runs: the task's score files.
 
     Returns:
         ``raters`` (how much each rated and skipped), ``models`` (each one's mean over its
         answers of the raters' mean; ``n_total`` counts the answers that somebody was shown,
-        and those that had failed when they were drawn),
-        ``alpha`` (Krippendorff's), ``pairs`` (weighted kappa of two raters on the answers
-        that both rated) and ``judges`` (agreement with the raters' mean or majority).
+        and those that had failed when they were drawn), ``alpha`` (Krippendorff's), ``pairs``
+        (agreement of two raters on the answers that both rated) and ``judges`` (agreement with
+        the raters' mean or majority).
     """
-    answers: dict[str, dict] = {}  # of each answer: what is known of it, and rater → rating
-    for record in ratings:
-        answer = answers.setdefault(
-            record["key"],
-            {"place": place_of(record), "cluster": record.get("title") or record["id"], "by": {}},
-        )
-        if record["rating"] is not None:
-            answer["by"][record["rater"]] = record["rating"]
-    for answer in answers.values():
-        given = answer["by"].values()
-        answer["mean"] = sum(given) / len(given) if given else None
-    models = {model for model, _, _ in (answer["place"] for answer in answers.values())}
-    raters = sorted({record["rater"] for record in ratings})
+    columns: dict[str, dict[Place, Row]] = {
+        one.rater: {
+            (model, row["id"]): row for model in answers for row in one.rows(model, answers[model])
+        }
+        for one in raters
+    }
+    together = _together(columns.values())
+    values = {rater: _values(column) for rater, column in columns.items()}
+    clusters = {place: cluster(row) for place, row in together.items()}
+    verdicts = {place: _majority(task.scale, mean) for place, mean in _values(together).items()}
+    judges = {
+        judge: agreement(task.scale, verdicts, scores, clusters)
+        for judge, scores in _scores(runs, together).items()
+    }
     return {
-        "task": task,
-        "raters": {
-            rater: {
-                "n_rated": sum(r["rater"] == rater and r["rating"] is not None for r in ratings),
-                "n_skipped": sum(
-                    r["rater"] == rater and r["rating"] is None and "status" not in r
-                    for r in ratings
-                ),
-            }
-            for rater in raters
-        },
+        "task": task.name,
+        "raters": {rater: _counts(columns[rater].values()) for rater in sorted(columns)},
         "models": {
-            model: _mean(task, [a for a in answers.values() if a["place"][0] == model])
-            for model in sorted(models)
+            model: _mean(task, model, together)
+            for model in sorted({model for model, _ in together})
         },
-        "alpha": agreement.krippendorff_alpha(
-            [[float(value) for value in answer["by"].values()] for answer in answers.values()]
+        "alpha": krippendorff_alpha(
+            [
+                [v for column in values.values() if (v := column.get(place)) is not None]
+                for place in together
+            ]
         ),
-        "pairs": [_pair(first, second, answers) for first, second in combinations(raters, 2)],
-        "judges": {
-            judge: found
-            for judge, scores in judges.items()
-            if (found := _with_judge(task, scores, answers))
-        },
+        "pairs": [
+            {"raters": [first, second], "n_common": found["n_scored"], **found}
+            for first, second in combinations(sorted(values), 2)
+            for found in [agreement(task.scale, values[first], values[second], clusters)]
+        ],
+        "judges": {judge: found for judge, found in judges.items() if found["n_total"]},
     }
 
 
-def _mean(task: str, answers: list[dict]) -> dict:
-    worst, best = (1, 5) if task == "understand" else (0, 1)
-    means = [answer["mean"] for answer in answers]
-    rate = task == "usage" and set(means) <= {0, 1, None}
-    clusters = [answer["cluster"] for answer in answers]
-    return stats.summarize(means, worst=worst, best=best, clusters=clusters, rate=rate)
+def _values(column: Mapping[Place, Row]) -> dict[Place, float | None]:
+    return {place: row["value"] for place, row in column.items()}
 
 
-def _pair(first: str, second: str, answers: dict[str, dict]) -> dict:
-    both = [answer for answer in answers.values() if {first, second} <= set(answer["by"])]
-    kappa = agreement.weighted_kappa(
-        [answer["by"][first] for answer in both],
-        [answer["by"][second] for answer in both],
-        [answer["cluster"] for answer in both],
-    )
-    return {"raters": [first, second], "n_common": len(both), **kappa}
+def _together(columns: Iterable[Mapping[Place, Row]]) -> dict[Place, Row]:
+    """The column of the raters' means; an answer that nobody rated keeps its status."""
+    shown: dict[Place, list[Row]] = defaultdict(list)
+    for column in columns:
+        for place, row in column.items():
+            shown[place].append(row)
+    together = {}
+    for place, rows in shown.items():
+        given = [row["value"] for row in rows if row["value"] is not None]
+        rated = {"status": "ok", "value": sum(given) / len(given)} if given else {}
+        together[place] = {**rows[0], **rated}
+    return together
 
 
-def _with_judge(
-    task: str, scores: dict[tuple, float | None], answers: dict[str, dict]
-) -> dict | None:
-    rows = [
-        (answer["mean"], scores[answer["place"]], answer["cluster"])
-        for answer in answers.values()
-        if answer["mean"] is not None and answer["place"] in scores
-    ]
-    if task == "usage":  # a tie of the raters is no verdict to agree with
-        rows = [(mean > 0.5, used, cluster) for mean, used, cluster in rows if mean != 0.5]
-    of = agreement.of_scores if task == "understand" else agreement.of_verdicts
-    return of(*zip(*rows, strict=True)) if rows else None
+def _majority(scale: Scale, mean: float | None) -> float | None:
+    """The verdict that the raters' mean stands for; of a rate None where they tie."""
+    if mean is None or scale.kind != "rate":
+        return mean
+    return None if mean == 0.5 else float(mean > 0.5)
+
+
+def _scores(runs: Iterable[Run], rated: Mapping[Place, Row]) -> dict[str, dict]:
+    """Judge → its column, of the answers that were rated as they are."""
+    judges: dict[str, dict[Place, float | None]] = defaultdict(dict)
+    for run in runs:
+        for row in run.rows.values():
+            place = (run.answered_by, row["id"])
+            same = place in rated and rated[place]["answer"] == normalize(row.get("answer") or "")
+            if same and not run.scorer.startswith("human:"):
+                judges[run.scorer][place] = row["value"]
+    return judges
+
+
+def _counts(rows: Iterable[Row]) -> dict:
+    judged = [row["value"] for row in rows if row["stage"] == "judge"]
+    rated = sum(value is not None for value in judged)
+    return {"n_rated": rated, "n_skipped": len(judged) - rated}
+
+
+def _mean(task: Task, model: str, together: Mapping[Place, Row]) -> dict:
+    rows = {row_id: row for (name, row_id), row in together.items() if name == model}
+    if task.scale.kind == "rate" and {row["value"] for row in rows.values()} - {0, 1, None}:
+        task = replace(task, scale=SHARE)  # the mean of raters who do not agree
+    return Run(task, model, "human", rows).summary()

@@ -12,6 +12,7 @@ its table, and everything that compares, reports or votes stands on it. Older fi
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from typing import Any
 from malmat.answer.request import ASK_AGAIN
 from malmat.errors import InputError
 from malmat.evaluate import stats
+from malmat.evaluate.items import complete, items_of
 from malmat.evaluate.task import Row, Task, cluster
 from malmat.files import check_fields, read_json, read_rows, row_id, write_json
 from malmat.formats import STATUSES
@@ -47,8 +49,20 @@ def scores_path(root: str | Path, task: Task, model: str, scorer: str) -> Path:
 
 
 def ratings_path(root: str | Path, task: Task, rater: str) -> Path:
-    """Where a rater's ratings lie; ``rater`` may be ``*``."""
-    return Path(root) / task.name / "human_results" / f"{rater}_{task.name}_ratings.jsonl"
+    """Where a rater's ratings lie, whatever letters the name has.
+
+    Raises:
+        InputError: a name without a letter or digit.
+    """
+    name = _safe(unicodedata.normalize("NFC", rater)).strip(".-")[:40]
+    if not name:
+        raise InputError("no letter or digit in the name", field="rater")
+    return Path(root) / task.name / "human_results" / f"{name}_{task.name}_ratings.jsonl"
+
+
+def ratings_files(root: str | Path, task: Task) -> list[Path]:
+    """The files of all raters."""
+    return sorted((Path(root) / task.name / "human_results").glob(f"*_{task.name}_ratings.jsonl"))
 
 
 def calibration_path(root: str | Path, task: Task, scorer: str) -> Path:
@@ -114,12 +128,6 @@ def read_answers(path: str | Path, *, unique: bool = False) -> list[Row]:
             fix="Verdicts are joined by id: keep one row of each.",
         )
     return rows
-
-
-def complete(answers: Iterable[Row], items: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """The answers with what their items know and they do not (title, target, slices), by id."""
-    known = {item["id"]: item for item in items}
-    return [{**known.get(row["id"], {}), **row} for row in answers]
 
 
 def with_meanings(
@@ -264,19 +272,24 @@ def summarize(task: Task, rows: list[Row]) -> dict:
     )
 
 
+def published(run: Run) -> list[Row]:
+    """A run's rows as they stand in files: with the value under its published name."""
+    rows = []
+    for row in run.rows.values():
+        value = row["value"]
+        if run.task.legacy and run.task.scale.kind == "rate" and value is not None:
+            value = bool(value)  # as published files spell it
+        kept = {name: item for name, item in row.items() if name not in ("value", "content")}
+        rows.append({**kept, run.task.value_field: value})
+    return rows
+
+
 def save(path: str | Path, run: Run, more: Mapping[str, Any]) -> dict:
     """Write a score file under the published names; what is in it comes back.
 
     A file that would say the same but for the seconds is left as it is.
     """
     task, summary = run.task, run.summary()
-    rows = []
-    for row in run.rows.values():
-        value = row["value"]
-        if task.legacy and task.scale.kind == "rate" and value is not None:
-            value = bool(value)  # as published files spell it
-        kept = {name: item for name, item in row.items() if name not in ("value", "content")}
-        rows.append({**kept, task.value_field: value})
     result = {
         "model_name": run.model,
         "task": task.name,
@@ -290,7 +303,7 @@ def save(path: str | Path, run: Run, more: Mapping[str, Any]) -> dict:
         "figures": run.figures(),
         "statuses": dict(run.statuses()),
         **more,
-        "results": rows,
+        "results": published(run),
     }
     try:
         old = read_json(path)
@@ -332,8 +345,7 @@ def load(path: str | Path, tasks: Mapping[str, Task]) -> Run:
             )
         rows[row["id"]] = row
     if "split" in task.slices and not any("split" in row for row in rows.values()):
-        items = task.read(task.questions) if task.questions.is_file() else []
-        rows = {row["id"]: row for row in complete(rows.values(), items)}
+        rows = {row["id"]: row for row in complete(rows.values(), items_of(task))}
     record = {name: item for name, item in value.items() if name != "results"}
     record.setdefault("settings", {})
     name, scorer = value["model_name"], str(value.get("scorer_name") or "unnamed judge")

@@ -13,7 +13,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from malmat.answer.prices import Meter, price
 from malmat.answer.provider import NO_KEY, Model, api_key
 from malmat.errors import InputError
 from malmat.evaluate.judges import AnyJudge, judge_by_api, judge_locally, judge_requests
+from malmat.evaluate.ratings import Ratings, check_rater, read_ratings
+from malmat.evaluate.results import ratings_path
 from malmat.evaluate.task import Row, Task
 from malmat.files import digest
 from malmat.journal import Journal, journal_path
 from malmat.lm.load import fingerprint
 from malmat.text.lexicon import SlangLexicon
 
-LOCAL = "local:"
+LOCAL, HUMAN = "local:", "human:"
 API_JUDGES = (("openai", "gpt-4.1"), ("gemini", "gemini-2.5-flash"))
 """Provider → the judge that ``auto`` takes where its key is set, the first one first."""
 
@@ -44,6 +46,8 @@ class ScorerSettings:
         full_list: a term judge is sent all terms with each answer.
         batch_size: of a local judge.
         max_cost: US dollars after which no more is asked.
+        results_dir: where the ratings of a rater lie.
+        model: whose answers are scored, by the name under which they were rated.
     """
 
     scorer: str
@@ -53,6 +57,8 @@ class ScorerSettings:
     concurrency: int = 8
     batch_size: int = 8
     max_cost: float | None = None
+    results_dir: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Scorer:
         prompts: the wording of its judge.
         terms: the term list, for the judges and the lexicon.
         model: the API model that judges, if one does.
+        ratings: of the rater, if one does.
     """
 
     settings: ScorerSettings
@@ -72,6 +79,7 @@ class Scorer:
     prompts: dict[str, str] = field(default_factory=dict)
     terms: list[dict] = field(default_factory=list)
     model: Model | None = None
+    ratings: Ratings | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +109,10 @@ class Scorer:
             full_list=self.settings.full_list,
         )
 
+    def covered(self, rows: list[Row]) -> list[Row]:
+        """The rows that the scorer speaks of: all, but for a rater only those that were drawn."""
+        return rows if self.ratings is None else self.ratings.drawn(self.settings.model, rows)
+
     def verdicts(self, rows: Sequence[Row], journal: Journal | None) -> dict[str, dict]:
         """Row id → ``status, value`` and what else the scorer says, for answers that are ``ok``.
 
@@ -111,6 +123,8 @@ class Scorer:
             return {row["id"]: ROW_SCORERS[self.name](row) for row in rows}
         if self.name == "lexicon":
             return by_lexicon(rows, self.terms)
+        if self.ratings is not None:
+            return self.ratings.verdicts(self.settings.model, rows)
         assert journal is not None
         if self.model is None:
             name, template = self.name.removeprefix(LOCAL), self.prompts[self.local_prompt]
@@ -168,6 +182,19 @@ def resolve_scorer(name: str, task: Task) -> str:
     return str(task.offline)
 
 
+def suits(name: str, task: Task) -> bool:
+    """Whether a scorer can score a task's answers, as far as its name says."""
+    if name in ROW_SCORERS:
+        return name == task.scorer
+    if name == "lexicon":
+        return name in (task.scorer, task.offline)
+    if name.startswith(HUMAN):
+        return task.asked is not None
+    if name.startswith(LOCAL):
+        return task.judge is not None and task.judge.local_prompt is not None
+    return task.judge is not None
+
+
 def open_scorer(
     settings: ScorerSettings, task: Task, prompts: dict[str, str], terms: list[dict]
 ) -> Scorer:
@@ -178,33 +205,23 @@ def open_scorer(
     """
     name = settings.scorer
     scorer = Scorer(settings, task, prompts, terms)
-    if name in ROW_SCORERS:
-        if name != task.scorer:
-            raise InputError(
-                f"'{name}' does not score {task.name}", field="scorer_name", fix=_other(task)
-            )
-        return scorer
-    if name == "lexicon":
-        if "lexicon" not in (task.scorer, task.offline):
-            raise InputError(
-                f"the lexicon does not score {task.name}", field="scorer_name", fix=_other(task)
-            )
-        return scorer
-    if task.judge is None:
+    if not suits(name, task):
         raise InputError(
-            f"no model judges {task.name}", field="scorer_name", fix=f"Use {task.scorer}."
+            f"'{name}' does not score {task.name}", field="scorer_name", fix=_other(task)
         )
-    if name.startswith(LOCAL):
-        if task.judge.local_prompt is None:
-            raise InputError(
-                f"local models do not judge {task.name}", field="scorer_name", fix=_other(task)
-            )
-        if name != "local:embedded":
-            from malmat.lm.load import resolve
+    if name.startswith(HUMAN):
+        rater = name.removeprefix(HUMAN)
+        path = ratings_path(settings.results_dir, task, rater)
+        ratings = read_ratings(path, task)
+        check_rater(ratings.records.values(), rater, path)
+        return replace(scorer, ratings=ratings)
+    if name.startswith(LOCAL) and name != "local:embedded":
+        from malmat.lm.load import resolve
 
-            resolve(name.removeprefix(LOCAL))
+        resolve(name.removeprefix(LOCAL))
+    if is_offline(name):
         return scorer
-    if task.judge.can_tie and settings.n % 2 == 0:  # type: ignore[attr-defined]
+    if task.judge.can_tie and settings.n % 2 == 0:  # type: ignore[union-attr]
         raise InputError(
             "an even number of true/false judgements can tie",
             field="n",
@@ -212,7 +229,7 @@ def open_scorer(
         )
     model = open_model(name, base_url=settings.base_url)
     Meter(model.name, max_cost=settings.max_cost)  # refuses a limit without a price
-    return Scorer(settings, task, prompts, terms, model)
+    return replace(scorer, model=model)
 
 
 def _other(task: Task) -> str:
@@ -223,7 +240,12 @@ def _other(task: Task) -> str:
 
 def is_offline(name: str) -> bool:
     """Whether a scorer needs no API."""
-    return name in ROW_SCORERS or name == "lexicon" or name.startswith((LOCAL, "human:"))
+    return name in ROW_SCORERS or name == "lexicon" or name.startswith((LOCAL, HUMAN))
+
+
+def reads_only(name: str) -> bool:
+    """Whether a scorer finds no verdict itself, but reads it off the row or a rater's file."""
+    return name in ROW_SCORERS or name.startswith(HUMAN)
 
 
 def needs_likelihoods(name: str) -> bool:

@@ -176,7 +176,7 @@ def proportion_interval(successes: int, total: int, *, level: float = 0.95) -> t
 def summarize(
     values: Sequence[float | None],
     *,
-    low: float,
+    low: float | None,
     high: float | None,
     clusters: Sequence[str] | None = None,
     rate: bool = False,
@@ -185,7 +185,7 @@ def summarize(
 
     Args:
         values: a score a row, None where the row has none.
-        low, high: the ends of the scale, for the bounds; ``high`` None where it has no end.
+        low, high: the ends of the scale, for the bounds; None where it has no end.
         clusters: the cluster of each row (see ``bootstrap_interval``).
         rate: values are 0 and 1 (``rate_interval``).
 

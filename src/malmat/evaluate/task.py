@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from malmat.errors import InputError
 from malmat.prompts import PROMPT_FILE, load_prompts
@@ -64,6 +64,13 @@ class Scale:
         count = round((self.high - self.low) / step)
         return [self.low + step * place for place in range(count + 1)]
 
+    def is_label(self, value: object) -> bool:
+        """Whether ``value``, given by a person, is on the scale: true or false for a rate, a
+        whole number for a grade, any number otherwise."""
+        kinds: dict[str, tuple[type, ...]] = {"rate": (bool,), "grade": (int,)}
+        # By type first: True is 1 in Python.
+        return type(value) in kinds.get(self.kind, (int, float)) and self.holds(value)
+
     def holds(self, value: object) -> bool:
         """Whether ``value`` is a number on the scale (True and False are 1 and 0)."""
         if not isinstance(value, (int, float)) or not self.low <= value:
@@ -79,9 +86,17 @@ LOSS = Scale("loss", 0.0, None)
 class Judge(Protocol):
     """How a language model judges a task's answers (``judges.GradeJudge``, ``TermJudge``)."""
 
-    prompt: str
-    local_prompt: str | None
-    placeholders: ClassVar[set[str]]
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def local_prompt(self) -> str | None: ...
+
+    @property
+    def needs_meaning(self) -> bool: ...
+
+    @property
+    def placeholders(self) -> set[str]: ...
 
 
 DEFAULT_OPTION = "CHOOSE"
@@ -105,12 +120,14 @@ class Asked:
         question: below the answer.
         labels: value → the text of its button.
         rules: the wording → Markdown that says when to choose what.
+        shows_meaning: the item's term and its meaning are shown above the answer.
         shows_terms: the listed terms that may stand in the answer are shown with it.
     """
 
     question: str
     labels: dict[Any, str]
     rules: Callable[[dict[str, str]], str]
+    shows_meaning: bool = False
     shows_terms: bool = False
 
 
@@ -138,6 +155,7 @@ class Task:
             the likelihood of the whole ``text``.
         option: the constant of ``prompt_file`` that puts numbered choices into words for a
             model behind an API, with {question} and {choices}.
+        anchor: the field of an anchor that holds its right verdict.
         known: scorer → its agreement with the anchors that ship.
         asked: how a human rater is asked; None where none is.
     """
@@ -160,6 +178,7 @@ class Task:
     answers: str | None = None
     choose: Literal["label", "text"] = "label"
     option: str | None = None
+    anchor: str = "target"
     known: dict[str, Agreement] = field(default_factory=dict)
     asked: Asked | None = None
 
