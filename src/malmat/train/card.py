@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +83,19 @@ def model_card(record: dict) -> str:
     before = [
         row["eval_loss"] for row in record["losses"] if "eval_loss" in row and not row["step"]
     ]
+    terms = record["licence"]["licence"] or "see the base model's page"
     wording_file, _, constant = (settings["wording"] or "").rpartition(":")
     return environment.get_template("card.md.jinja").render(
         **record,
-        card_text=record["card"],
+        text=dict.fromkeys(CARD_FIELDS) | record["card"],
         name=short_name(settings["model_name"]),
         full=settings["method"].endswith("full"),
         own=record["base"] != settings["model_name"],  # the adapter stands on a merged model
         shown={k: ", ".join(v) if isinstance(v, list) else v for k, v in shown.items()},
         before=before[0] if before else None,
         worded=f"the wording of {constant} in {wording_file}" if record["wording"] else None,
-        terms=record["licence"]["licence"] or "see the base model's page",
+        terms=terms,
+        quoted=json.dumps(terms, ensure_ascii=False),
     )
 
 
