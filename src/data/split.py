@@ -25,6 +25,8 @@ from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
 from malmat.errors import InputError
+from malmat.evaluate.items import held_back
+from malmat.evaluate.task import registered_tasks
 from malmat.files import digest, file_digest, read_json, read_rows, write_json, write_jsonl
 from malmat.formats import OptionalText, read_pairs, read_questions, read_terms
 from malmat.schema import Row, Text, validate
@@ -40,9 +42,7 @@ def arguments():
     options.add_argument("--input", default=str(HERE.parents[1] / "merged_final.json"))
     options.add_argument("--questions", default=str(EVAL / "meme_sample_with_questions.jsonl"))
     options.add_argument(
-        "--eval_questions",
-        nargs="*",
-        default=[str(EVAL / "understand_questions.json"), str(EVAL / "usage_questions.json")],
+        "--eval_questions", nargs="*", help="files of questions (default: those of all tasks)"
     )
     options.add_argument("--terms", default=str(HERE / "terms.csv"), help="forms of the terms")
     options.add_argument("--output_dir", default=str(HERE.parents[1] / "data"))
@@ -120,13 +120,18 @@ def evaluated_terms_and_questions(args) -> tuple[list[EvaluatedTerm], list[str]]
     """The terms that the evaluation is about, and the texts of its questions."""
     rows = read_rows(args.questions)
     terms = [validate(EvaluatedTerm, row, path=args.questions, line=n) for n, row in rows]
-    questions = [row["question"] for path in args.eval_questions for row in read_questions(path)]
-    return terms, questions
+    if args.eval_questions is None:
+        items = held_back(registered_tasks().values())
+        return terms, [item["question"] for item in items if item.get("question")]
+    return terms, [row["question"] for path in args.eval_questions for row in read_questions(path)]
 
 
 def identity_of(args) -> str:
     """A digest of what determines the split: the settings and the bytes of every file it reads."""
-    files = [args.questions, args.terms, *args.eval_questions]
+    asked = args.eval_questions
+    if asked is None:
+        asked = list(dict.fromkeys(str(task.questions) for task in registered_tasks().values()))
+    files = [args.questions, args.terms, *asked]
     files += [args.input] if Path(args.input).is_file() else []
     contents = [file_digest(path) for path in files if Path(path).is_file()]
     knobs = {name: value for name, value in vars(args).items() if name != "output_dir"}

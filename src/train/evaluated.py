@@ -9,46 +9,35 @@ from typing import Any
 
 from malmat.cli import ROOT
 from malmat.errors import InputError
-from malmat.files import read_rows
-from malmat.formats import read_questions, read_terms
+from malmat.evaluate.items import held_back
+from malmat.evaluate.task import registered_tasks
+from malmat.formats import read_terms
 from malmat.train.loop import Build
 from malmat.train.run import fit
 from malmat.train.settings import TrainSettings
 
-EVAL = ROOT / "src" / "eval"
-QUESTIONS = {
-    "understand": EVAL / "understand_questions.json",
-    "usage": EVAL / "usage_questions.json",
-}
-TERMS_ASKED = EVAL / "meme_sample_with_questions.jsonl"
 TERMS = ROOT / "src" / "data" / "terms.csv"
 
 DEFAULTS = {
     "wording": "src/eval/prompt.py:CHAT",
-    "tasks": list(QUESTIONS),
+    "tasks": ["all"],
     "card": "src/train/card.json",
 }
 """Defaults of the options that all training scripts share."""
 
 
 def evaluation_items(names: Iterable[str]) -> list[dict]:
-    """The items of the named tasks, and the terms (``title, split``) that they keep apart.
+    """What the named tasks ask, which may not be trained on (``all``: every task's).
 
     Raises:
         InputError: no such task.
     """
-    items = []
+    tasks = registered_tasks()
+    names = list(names)
     for name in names:
-        if name not in QUESTIONS:
-            raise InputError(
-                f"no task '{name}'", field="tasks", fix=f"One of {', '.join(QUESTIONS)}."
-            )
-        if QUESTIONS[name].is_file():
-            items += read_questions(QUESTIONS[name])
-    if items and TERMS_ASKED.is_file():
-        rows = (row for _, row in read_rows(TERMS_ASKED))
-        items += [{"title": row["title"], "split": row.get("split")} for row in rows]
-    return items
+        if name not in (*tasks, "all"):
+            raise InputError(f"no task '{name}'", field="tasks", fix=f"One of {', '.join(tasks)}.")
+    return held_back(tasks.values() if "all" in names else [tasks[name] for name in names])
 
 
 def known_terms() -> list[dict]:

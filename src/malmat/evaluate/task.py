@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
+from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.prompts import PROMPT_FILE, load_prompts
 
@@ -197,6 +198,11 @@ class Task:
         return prompts
 
     @property
+    def has_choices(self) -> bool:
+        """Whether its items are answered by one of their choices."""
+        return self.scorer in ("accuracy", "nll")
+
+    @property
     def value_field(self) -> str:
         """The name of a row's value in a score file."""
         return self.legacy[0] if self.legacy else "value"
@@ -233,6 +239,17 @@ def load_tasks(files: Iterable[Path]) -> dict[str, Task]:
                 raise InputError(f"there is a task '{task.name}' already", path=path, field="name")
             tasks[task.name] = task
     return tasks
+
+
+def registered_tasks() -> dict[str, Task]:
+    """The tasks of ``src/eval/tasks.py``, for scripts in other folders."""
+    path = ROOT / "src" / "eval" / "tasks.py"
+    spec = importlib.util.spec_from_file_location("tasks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.TASKS
 
 
 def cluster(row: Row) -> str:
