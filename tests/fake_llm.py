@@ -119,7 +119,7 @@ class FakeLLM:
         url: the base URL.
         requests: the bodies, parsed, in order of arrival.
         log: ``(time.monotonic() at arrival, kind, prompt text, key)`` of each request.
-        counts: how many requests had which outcome; ``batch``: batches that were handed in.
+        counts: how many requests had which outcome; ``batch``: batches that were submitted.
         paid: of each prompt, how often it was answered (in a batch or not).
         batches: id → what is known of a batch.
         peak: most requests under way at one time.

@@ -524,7 +524,7 @@ def test_a_batch_under_way_is_found_again_after_a_kill(
 
 
 @pytest.mark.parametrize("fault", ["reset", "503", "drop_batch"])
-def test_a_batch_is_handed_in_once_whatever_the_line_does(
+def test_a_batch_is_submitted_once_whatever_the_line_does(
     augment, tmp_path, terms, provider, fault
 ):
     with FakeLLM(dialogues, script=[fault]) as server:
@@ -549,7 +549,7 @@ def test_rows_without_a_result_are_api_errors_and_asked_again(
         assert "10 ok" in said
 
 
-def test_a_batch_beyond_the_limit_is_not_handed_in(augment, tmp_path, terms, provider):
+def test_a_batch_beyond_the_limit_is_not_submitted(augment, tmp_path, terms, provider):
     with FakeLLM(dialogues) as server:
         words = batch_words(provider, server, terms, tmp_path / "out")
         code, _, said = augment(*words, "--max_cost", 0.001)

@@ -19,13 +19,15 @@ from malmat.answer import retry
 from malmat.answer.api import ApiEngine
 from malmat.answer.gemini import Gemini
 from malmat.answer.gemini_legacy import GeminiLegacy
+from malmat.answer.local import LocalEngine, LocalModel
 from malmat.answer.open import provider_of
 from malmat.answer.openai import OpenAI
 from malmat.answer.prices import Meter, price
 from malmat.answer.provider import Model, api_key
-from malmat.answer.request import ASK_AGAIN, Failed, Request, answers_by_id
+from malmat.answer.request import ASK_AGAIN, Failed, Request, answers_by_id, request_key
 from malmat.errors import InputError, StopRunning
 from malmat.journal import Journal
+from malmat.lm.generate import Sampling
 from tests.fake_llm import FakeLLM, schema_of
 
 GOOGLE = ("gemini", "legacy")  # google-genai and google-generativeai, which speak to one server
@@ -529,6 +531,103 @@ def test_gemini_names_go_to_google_unless_a_server_is_named():
     assert provider_of("gpt-4o") == "openai"
 
 
+# ------------------------------------------------------------------------- the engines
+
+
+def test_requests_are_drawn_as_workers_become_free_and_records_come_in_order(tmp_path):
+    drawn = []
+
+    def endless():
+        for request in ask_for(10_000):
+            drawn.append(request.id)
+            yield request
+
+    with FakeLLM(latency=0.01) as fake, Journal(tmp_path / "j") as journal:
+        engine = ApiEngine(connect("openai", fake), 4)
+        with engine.answers(endless(), journal) as records:
+            assert [next(records)["id"] for _ in range(30)] == [f"r{n}" for n in range(30)]
+            assert len(drawn) < 200
+        assert fake.calls == len(drawn) == len(journal)  # those in flight were waited for
+
+
+def test_what_came_before_a_failure_is_given_first(tmp_path):
+    with FakeLLM(script=["ok"] * 5 + ["401"]) as fake, Journal(tmp_path / "j") as journal:
+        engine, came = ApiEngine(connect("openai", fake), 1), []
+        with (
+            pytest.raises(InputError, match="OPENAI_API_KEY"),
+            engine.answers(iter(ask_for(20)), journal) as records,
+        ):
+            came.extend(record["id"] for record in records)
+        assert came == [f"r{n}" for n in range(5)]
+
+
+def test_requests_that_cannot_be_made_end_the_run_with_their_error(tmp_path):
+    def broken():
+        yield from ask_for(3)
+        raise InputError("no more")
+
+    with FakeLLM() as fake, Journal(tmp_path / "j") as journal:
+        engine = ApiEngine(connect("openai", fake), 2)
+        with (
+            pytest.raises(InputError, match="no more"),
+            engine.answers(broken(), journal) as records,
+        ):
+            list(records)
+        assert len(journal) == fake.calls == 3
+
+
+def test_an_answer_that_can_no_longer_be_read_is_asked_for_again(tmp_path):
+    def accept(_: Request, text: str) -> None:
+        if "새" not in text:
+            raise ValueError("an old reply")
+
+    path, replies = tmp_path / "j", ["옛 답", "새 답"]
+    with FakeLLM(answer=lambda *_: replies.pop(0)) as fake:
+        assert run(fake, "openai", path)["r0#0"]["text"] == "옛 답"
+        assert run(fake, "openai", path, accept=accept)["r0#0"]["text"] == "새 답"
+        assert run(fake, "openai", path, accept=accept)["r0#0"]["text"] == "새 답"
+        assert fake.calls == 2
+
+
+def test_a_local_answer_that_cannot_be_read_is_a_parse_error_and_not_made_again(
+    tmp_path, monkeypatch
+):
+    made = []
+
+    def answer_all(model, tokenizer, items, sampling, *, batch_size, done):
+        for item in items:
+            if not done(item["key"]):
+                made.append(item["id"])
+                reply = {"text": item["id"], "status": "ok", "finish_reason": "stop"}
+                yield [{**item, **reply, "batch_size": 1, "input_tokens": 3, "output_tokens": 2}]
+
+    def accept(request: Request, text: str) -> None:
+        if request.id == "r1":
+            raise ValueError("no\nverdict")
+
+    monkeypatch.setattr("malmat.lm.generate.answer_all", answer_all)
+    monkeypatch.setattr(LocalModel, "load", lambda _: (None, None))
+    engine, meter = LocalEngine(str(tmp_path), Sampling()), Meter("m")
+    with Journal(tmp_path / "j") as journal:
+        for _ in range(2):
+            options = {"accept": accept, "meter": meter}
+            records = answers_by_id(engine, ask_for(3), journal, **options)
+            statuses = [record["status"] for record in records.values()]
+            assert statuses == ["ok", "parse_error", "ok"]
+            assert records["r1#0"]["error"] == "no verdict"
+            assert records["r1#0"]["text"] == "r1#0"
+        assert made == ["r0#0", "r1#0", "r2#0"]
+        assert meter.usage == {"input": 9, "output": 6}
+        answers_by_id(LocalEngine(str(tmp_path), Sampling(seed=1)), ask_for(1), journal)
+        assert made[3:] == ["r0#0"]  # another draw
+
+
+def test_choices_are_part_of_what_determines_an_answer():
+    free, closed = (Request("a", [], choices=choices) for choices in ((), ("1", "2")))
+    other = Request("a", [], choices=("2", "1"))
+    assert len({request_key({}, request) for request in (free, closed, other)}) == 3
+
+
 # --------------------------------------------------------------- killed and interrupted
 
 CHILD = """
@@ -599,6 +698,19 @@ def test_ctrl_c_while_waiting_for_a_retry_leaves_at_once(tmp_path):
     assert child.returncode == 130, said
     assert fake.calls == 4
     assert path.read_bytes() == b""
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    with FakeLLM(latency=20) as fake:
+        child = start(fake, tmp_path / "j", 8)
+        wait_for_calls(fake, child, 4)
+        began = time.monotonic()
+        for _ in range(2):
+            child.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        child.communicate(timeout=30)
+        assert time.monotonic() - began < 10
+    assert child.returncode == 130
 
 
 def test_kill_at_random_moments_loses_nothing_and_buys_little_twice(tmp_path):
