@@ -174,6 +174,39 @@ def test_check_finds_each_kind_of_fault(script, tmp_path):
     assert "갓생" in (tmp_path / "c.html").read_text()
 
 
+def test_check_finds_glosses_that_do_not_fit(script, tmp_path):
+    pairs = [(SENTENCES[i % 4], f"갓생 {i}일차") for i in range(3)]
+    path = tmp_path / "merged.json"
+    path.write_text(json.dumps([term("갓생", *pairs)], ensure_ascii=False))
+    (tmp_path / "terms.csv").write_text(
+        "title,content,example_q,example_a,gloss,near\n"
+        "갓생,뜻,q,a,부지런한 갓 생 살이,현생;없음\n"
+        f"현생,뜻,q,a,{'긴 ' * 21},\n"
+        "밈,뜻,q,a\n"
+    )
+    result = script(
+        *("src/data/check.py", "--input", path, "--terms", tmp_path / "terms.csv"),
+        *("--output", tmp_path / "c.html", "--rows", tmp_path / "rows.jsonl"),
+    )
+    assert result.returncode == 1, result.stderr
+    found = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    glosses = [(row["check"], row["title"], row.get("near")) for row in found[-4:]]
+    assert glosses == [
+        ("gloss too long", "현생", None),
+        ("gloss holds its term", "갓생", None),
+        ("near term not mutual", "갓생", "현생"),
+        ("near term not mutual", "갓생", "없음"),
+    ]
+    assert "of 17 checks" in result.stdout
+
+
+def test_check_of_a_file_without_pairs_is_one_line(script, tmp_path):
+    (tmp_path / "m.json").write_text("[]")
+    result = script("src/data/check.py", "--input", tmp_path / "m.json")
+    assert result.returncode == 2
+    assert "no dialogue pairs" in result.stderr
+
+
 def test_this_repositorys_data_passes_its_checks(script, tmp_path):
     result = script("src/data/check.py", "--output", tmp_path / "c.html")
     assert result.returncode == 0, result.stdout

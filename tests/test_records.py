@@ -516,6 +516,43 @@ def test_terms_forms_are_split(tmp_path):
     assert formats.read_terms(path)[0]["forms"] == ["킹받", "킹 ?받"]
 
 
+TERMS = """title,content,example_q,example_a,category,forms,gloss,near
+갓생,부지런한 삶,뭐 해?,갓생 사는 중,합성,갓생,알찬 하루,"나야, OO; 현생"
+"""
+
+
+def test_a_term_has_a_gloss_and_near_terms(tmp_path):
+    (term,) = formats.read_terms(write(tmp_path / "a.csv", TERMS))
+    assert (term["gloss"], term["near"]) == ("알찬 하루", ["나야, OO", "현생"])
+    (term,) = formats.read_terms(write(tmp_path / "b.csv", "title,content\n밈,유행\n"))
+    assert (term["gloss"], term["near"], term["forms"]) == ("", [], [])
+
+
+def test_appended_terms_may_end_after_the_needed_columns(tmp_path):
+    rows = "현타,허무함,왜?,현타 와서\n혜자,푸짐함,어때?,완전 혜자,이름\n"
+    _, short, longer = formats.read_terms(write(tmp_path / "a.csv", TERMS + rows))
+    assert short["example_a"] == "현타 와서"
+    assert (short["category"], short["forms"], short["near"]) == ("", [], [])
+    assert (longer["category"], longer["gloss"]) == ("이름", "")
+    for row, columns in (("현타,허무함,왜?\n", 3), ("현타,허무함,왜?,현타,,,,,덤\n", 9)):
+        with pytest.raises(InputError, match=f"line 3: {columns} columns where the header has 8"):
+            formats.read_terms(write(tmp_path / "a.csv", TERMS + row))
+    with pytest.raises(InputError, match="line 3: 2 columns where the header has 3"):
+        formats.read_pairs(write(tmp_path / "b.csv", "title,question,answer\n가,나,다\n라,마\n"))
+
+
+def test_a_preference_under_two_titles_is_one_row(tmp_path):
+    row = PREFERENCES["text"]
+    path = table(tmp_path, "jsonl", [{**row, "title": "집콕"}, {**row, "title": "집"}])
+    assert [found["title"] for found in formats.read_preferences(path)] == ["집콕"]
+
+
+def test_a_row_keeps_the_names_of_its_fields_in_errors(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"prompt": " ", "completion": "a"}')
+    with pytest.raises(InputError, match="line 1, field 'prompt': empty"):
+        formats.read_pairs(path)
+
+
 def test_ids_do_not_hang_on_key_order_or_machine():
     assert files.digest({"b": 1, "a": "가"}) == files.digest({"a": "가", "b": 1})
     assert files.row_id("pair", "갓생") != files.row_id("pair", "밈")

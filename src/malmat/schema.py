@@ -34,7 +34,8 @@ Text = Annotated[str, AfterValidator(_not_blank)]
 class Row(BaseModel):
     """The base of all row schemas: no value is converted, keys beyond the fields are kept."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    # A schema is built when first used: no --help waits for it.
+    model_config = ConfigDict(strict=True, extra="allow", defer_build=True)
 
 
 Schema = TypeVar("Schema", bound=BaseModel)

@@ -15,22 +15,23 @@ language model, which know little slang, make of it:
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from malmat.text.korean import normalize
 from malmat.text.terms import (
+    ListedTerm,
+    Spelling,
     TermMatcher,
+    Tokens,
     contains_any,
     is_content,
     is_word,
     occurrences,
     plain_text,
     spellings,
-    surface_pattern,
 )
 
 # Kiwi numbers the morphemes of its corpora by frequency; behind them come words from lists.
@@ -113,9 +114,9 @@ class SlangLexicon(TermMatcher):
 
     def spellings_of(self, title: str) -> list[str]:
         """The spellings of a term: those of its title, and others that its explanation names."""
-        return self._terms[title]["surfaces"]
+        return [spelling.text for spelling in self._terms[title].spellings]
 
-    def _study(self, kiwi: Any) -> None:
+    def _before_words_are_added(self, kiwi: Any) -> None:
         self._explained = {
             title: {token.form for token in kiwi.tokenize(text) if _tells(token)}
             for title, text in self._contents.items()
@@ -125,65 +126,62 @@ class SlangLexicon(TermMatcher):
         for title, words in self._explained.items():
             own = {token.form for token in kiwi.tokenize(title)}
             self._explained[title] = {w for w in words - own if common[w] <= limit}
-        for title, term in self._terms.items():
-            if not term["forms"]:
-                term["title"] = title
-                term["grades"] = [_grade(kiwi, surface) for surface in term["surfaces"]]
+        bare = [s.text for term in self._terms.values() if not term.forms for s in term.spellings]
+        self._grades = {surface: _grade(kiwi, surface) for surface in bare}
 
-    def _beyond_forms(self, title: str, text: str, tokens: Callable[[], list]) -> bool:
+    def _stands_beside_forms(self, term: ListedTerm, text: str, tokens: Tokens) -> bool:
         return any(
-            self._compounds(title, plain, tokens())
-            if re.fullmatch("[가-힣]", plain := plain_text(surface))
-            else self._as_a_word(surface, text)
-            for surface in self._terms[title]["surfaces"]
+            self._in_compound(term.title, plain, tokens())
+            if re.fullmatch("[가-힣]", plain := plain_text(spelling.text))
+            else self._as_a_word(spelling, text)
+            for spelling in term.spellings
         )
 
-    def _as_a_word(self, surface: str, text: str) -> bool:
+    def _as_a_word(self, spelling: Spelling, text: str) -> bool:
         """Whether a coined word or phrase stands between word borders, which forms do not see:
         they are held against a text without spaces."""
-        return any(is_word(match, text) for match in _pattern(surface).finditer(text)) and (
-            _grade(self._kiwi, surface).kind in _WITHOUT_EVIDENCE
+        return any(is_word(match, text) for match in spelling.pattern.finditer(text)) and (
+            _grade(self._kiwi, spelling.text).kind in _WITHOUT_EVIDENCE
         )
 
-    def _stands_in(self, term: dict, text: str, tokens: Callable[[], list]) -> bool:
-        ways = zip(term["grades"], term["surfaces"], term["patterns"], term["lemmas"], strict=True)
-        if any(self._used(term["title"], *way, text, tokens) for way in ways):
+    def _stands(self, term: ListedTerm, text: str, tokens: Tokens) -> bool:
+        _ = self._kiwi  # makes the grades
+        if any(self._is_used(term.title, spelling, text, tokens) for spelling in term.spellings):
             return True
-        return self._lenient and super()._stands_in(term, text, tokens)
+        return self._lenient and super()._stands(term, text, tokens)
 
-    def _used(
-        self,
-        title: str,
-        grade: Grade,
-        surface: str,
-        pattern: re.Pattern,
-        lemmas: list,
-        text: str,
-        tokens: Callable[[], list],
-    ) -> bool:
+    def _is_used(self, title: str, spelling: Spelling, text: str, tokens: Tokens) -> bool:
+        grade, pattern = self._grades[spelling.text], spelling.pattern
         if grade.kind == "syllable":
-            return self._compounds(title, plain_text(surface), tokens())
+            return self._in_compound(title, plain_text(spelling.text), tokens())
         matches = list(occurrences(pattern, text, tokens))
         if grade.kind in _WITHOUT_EVIDENCE:  # whatever morphemes Kiwi makes of 오히려좋아
             matches += [match for match in pattern.finditer(text) if is_word(match, text)]
-        for match in matches:
-            if " " in match.group() and not grade.apart:
-                continue
-            if grade.kind != "coined" and _goes_on(match, tokens()):
-                continue
-            before, after = text[: match.start()], text[match.end() :]
-            if (
-                grade.kind != "everyday"
-                or (_QUOTED[0].search(before) and _QUOTED[1].match(after))
-                or (grade.closes and _LAUGHTER.match(after))
-                or self._explained_near(title, match, tokens())
-            ):
-                return True
+        if any(self._counts(title, grade, match, text, tokens()) for match in matches):
+            return True
+        lemmas = self._lemmas(spelling)
         if not grade.inflects:  # a stem or its noun is telling; short morphemes, apart, are not
-            lemmas = [s for s in lemmas if len(s) == 1 or _noun_and_verb(s)]
+            lemmas = [s for s in lemmas if len(s) == 1 or _is_noun_and_verb(s)]
         return grade.kind == "coined" and contains_any(tokens(), lemmas)
 
+    def _counts(self, title: str, grade: Grade, match: re.Match, text: str, tokens: list) -> bool:
+        """Whether a place where a spelling stands is a use of the term."""
+        if " " in match.group() and not grade.apart:
+            return False
+        if grade.kind == "coined":
+            return True
+        if _goes_on(match, tokens):
+            return False
+        before, after = text[: match.start()], text[match.end() :]
+        return (
+            grade.kind != "everyday"
+            or bool(_QUOTED[0].search(before) and _QUOTED[1].match(after))
+            or (grade.closes and bool(_LAUGHTER.match(after)))
+            or self._explained_near(title, match, tokens)
+        )
+
     def _explained_near(self, title: str, match: re.Match, tokens: list) -> bool:
+        """Whether words of the term's explanation stand around the match."""
         near = {
             token.form
             for token in tokens
@@ -192,7 +190,8 @@ class SlangLexicon(TermMatcher):
         }
         return bool(near & self._explained[title])
 
-    def _compounds(self, title: str, syllable: str, tokens: list) -> bool:
+    def _in_compound(self, title: str, syllable: str, tokens: list) -> bool:
+        """Whether a syllable ends (or, as a prefix, begins) a compound that no dictionary has."""
         in_front = bool(_PREFIX.search(self._contents[title]))
         words = [token for token in tokens if token.tag not in ("SSO", "SSC", "SW")]
         for before, token, after in zip([None, *words], words, [*words[1:], None], strict=False):
@@ -210,9 +209,6 @@ class SlangLexicon(TermMatcher):
             if found:
                 return True
         return False
-
-
-_pattern = functools.lru_cache(maxsize=None)(surface_pattern)
 
 
 def _tells(token: Any) -> bool:
@@ -245,7 +241,7 @@ def _grade(kiwi: Any, surface: str) -> Grade:
     return Grade(kind, closes=closes)
 
 
-def _noun_and_verb(lemmas: list[tuple[str, str]]) -> bool:
+def _is_noun_and_verb(lemmas: list[tuple[str, str]]) -> bool:
     return [tag for _, tag in lemmas] == ["N", "V"] and len(lemmas[0][0]) > 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -9,20 +10,19 @@ from typing import Any
 
 from malmat.text.korean import ends_in_rieul, normalize
 
+Tokens = Callable[[], list]
+"""The text's morphemes, analysed when first asked for."""
+
 # Not inside a word or a run of jamo: GOOD, 100 and ㅇㅇㅈ have none.
 _PLACEHOLDER = re.compile(
     r"(?<![A-Za-z0-9ㄱ-ㅣ])(?:[OoＯ○◯0ㅇ]{2,}|[□XxＸ]{2,})(?![A-Za-z0-9ㄱ-ㅣ])|[~∼～…]+|\.{2,}"
 )
 
-
 _CONTENT = ("N", "V", "M", "XR", "XP", "XS", "IC", "SL", "SH", "SN", "SW", "W")
-
 
 _SKIP = ("J", "E", "SF", "SP", "SS", "SE", "SO", "XSN", "VCP", "Z")
 
-
 _TITLE_SPLIT = re.compile(r"\s*[/,|·]\s*|\s+vs\.?\s+|\s*[(（]([^)）]*)[)）]\s*", re.IGNORECASE)
-
 
 # In brackets, but no second spelling: 갓(유행어), 미친 (POSITIVE), 선(先)학개미.
 _LABEL = re.compile(
@@ -31,14 +31,45 @@ _LABEL = re.compile(
 )
 
 
+Lemmas = list[tuple[str, str]]
+"""Content morphemes in order: form, and first letter of the tag (``*``: any few words)."""
+
+
+@dataclasses.dataclass
+class Spelling:
+    """One spelling of a term.
+
+    Attributes:
+        word: the spelling as (word, tag) of the dictionary, if it is one word.
+        noun_and_verb: its readings as a noun and a verb written together.
+        lemmas: the sequences of content morphemes that show it; None until they are needed.
+    """
+
+    text: str
+    word: tuple[str, str] | None = None
+    noun_and_verb: list[Lemmas] = dataclasses.field(default_factory=list)
+    lemmas: list[Lemmas] | None = None
+
+    @functools.cached_property
+    def pattern(self) -> re.Pattern:
+        return surface_pattern(self.text)
+
+
+@dataclasses.dataclass
+class ListedTerm:
+    title: str
+    forms: list[re.Pattern]
+    spellings: list[Spelling]
+
+
 class TermMatcher:
     """Finds slang terms in text: the term itself, an inflection, or a spelling variant.
 
-    Three ways, from strict to lenient, each on normalised text:
+    Three ways, from strict to lenient, each on normalized text:
 
     1. the term's own ``forms`` (regular expressions on text without spaces), where
        the term list gives them;
-    2. its surface, where it begins at a morpheme's start and ends at a morpheme's
+    2. its spelling, where it begins at a morpheme's start and ends at a morpheme's
        end (kiwipiepy, with all terms added as words), so that 각 is not found in
        생각, with any spacing inside the term;
     3. for phrases, its content morphemes in order with nothing but particles,
@@ -50,19 +81,20 @@ class TermMatcher:
     """
 
     def __init__(self, terms: Iterable[dict]):
-        self._terms: dict[str, dict] = {
-            term["title"]: {
-                "forms": [re.compile(form) for form in term.get("forms") or ()],
-                "surfaces": self._spellings(term),
-            }
+        self._terms = {
+            term["title"]: ListedTerm(
+                term["title"],
+                [re.compile(form) for form in term.get("forms") or ()],
+                [Spelling(text) for text in self._spellings(term)],
+            )
             for term in terms
         }
 
     def _spellings(self, term: dict) -> list[str]:
         return spellings(term["title"])
 
-    def _study(self, kiwi: Any) -> None:
-        """What else is to be known of the terms before their words are in the dictionary."""
+    def _before_words_are_added(self, kiwi: Any) -> None:
+        """What a subclass asks the dictionary while it does not hold the terms yet."""
 
     @functools.cached_property
     def _kiwi(self) -> Any:
@@ -70,34 +102,33 @@ class TermMatcher:
         from kiwipiepy import Kiwi
 
         kiwi = Kiwi(num_workers=1)
-        bare = [term for term in self._terms.values() if not term["forms"]]
-        for term in bare:
-            term["words"] = {s: w for s in term["surfaces"] if (w := _user_word(kiwi, s))}
-            term["pairs"] = {s: _noun_and_verb(kiwi, s) for s in term["surfaces"]}
-        self._study(kiwi)
-        words = [word for term in bare for word in term["words"].values()]
-        nouns = [(pairs[0][0][0], "NNP") for t in bare for pairs in t["pairs"].values() if pairs]
+        bare = [s for term in self._terms.values() if not term.forms for s in term.spellings]
+        for spelling in bare:
+            spelling.word = _user_word(kiwi, spelling.text)
+            spelling.noun_and_verb = _noun_and_verb(kiwi, spelling.text)
+        self._before_words_are_added(kiwi)
+        words = [spelling.word for spelling in bare if spelling.word]
+        nouns = [(s.noun_and_verb[0][0][0], "NNP") for s in bare if s.noun_and_verb]
         for word in dict.fromkeys(words + nouns):
             kiwi.add_user_word(*word, 0.0)
         return kiwi
 
     def prepare(self) -> None:
         """Load now what ``find`` will need."""
-        if any(not term["forms"] for term in self._terms.values()):
+        if any(not term.forms for term in self._terms.values()):
             _ = self._kiwi
 
-    def _read(self, term: dict) -> None:
-        """A term's surface patterns, and the content morphemes of each surface: of one that is
-        one word as they are without that word in the dictionary."""
-        term["patterns"] = [surface_pattern(surface) for surface in term["surfaces"]]
-        term["lemmas"] = []
-        for surface in term["surfaces"]:
-            word = term["words"].get(surface)
-            readings = [_lemmas(self._kiwi, surface, [word] if word else [])]
+    def _lemmas(self, spelling: Spelling) -> list[Lemmas]:
+        """The content morphemes of a spelling; of one word, as they are without that word in
+        the dictionary."""
+        kiwi, word = self._kiwi, spelling.word
+        if spelling.lemmas is None:
+            readings = [_content_lemmas(kiwi, spelling.text, [word] if word else [])]
             if word and word[1] == "VV":
                 readings.append([(word[0], "V")])
-            readings += term["pairs"][surface]
-            term["lemmas"].append([r for r in readings if len(r) > 1 or (r and r[0][1] == "V")])
+            readings += spelling.noun_and_verb
+            spelling.lemmas = [r for r in readings if len(r) > 1 or (r and r[0][1] == "V")]
+        return spelling.lemmas
 
     def find(self, text: str, only: str | None = None) -> list[str]:
         """Titles of the terms that stand in ``text``, in the order of the term list.
@@ -111,27 +142,26 @@ class TermMatcher:
         found = []
         for title in self._terms if only is None else [only]:
             term = self._terms[title]
-            if term["forms"]:
-                hit = any(form.search(squeezed) for form in term["forms"])
-                hit = hit or self._beyond_forms(title, text, tokens)
+            if term.forms:
+                hit = any(form.search(squeezed) for form in term.forms)
+                hit = hit or self._stands_beside_forms(term, text, tokens)
             else:
-                _ = self._kiwi
-                if "patterns" not in term:
-                    self._read(term)
-                hit = self._stands_in(term, text, tokens)
+                hit = self._stands(term, text, tokens)
             if hit:
                 found.append(title)
         return found
 
-    def _beyond_forms(self, title: str, text: str, tokens: Callable[[], list]) -> bool:
+    def _stands_beside_forms(self, term: ListedTerm, text: str, tokens: Tokens) -> bool:
         """Whether a term that has forms is used in a way that no form can list."""
         return False
 
-    def _stands_in(self, term: dict, text: str, tokens: Callable[[], list]) -> bool:
+    def _stands(self, term: ListedTerm, text: str, tokens: Tokens) -> bool:
+        """Whether a term without forms stands in the text."""
+        patterns = [spelling.pattern for spelling in term.spellings]
         return (
-            any(is_word(m, text) for p in term["patterns"] for m in p.finditer(text))
-            or any(True for p in term["patterns"] for _ in occurrences(p, text, tokens))
-            or any(contains_any(tokens(), lemmas) for lemmas in term["lemmas"])
+            any(is_word(match, text) for p in patterns for match in p.finditer(text))
+            or any(True for p in patterns for _ in occurrences(p, text, tokens))
+            or any(contains_any(tokens(), self._lemmas(s)) for s in term.spellings)
         )
 
 
@@ -141,7 +171,7 @@ def is_word(match: re.Match, text: str) -> bool:
     return not before.isalnum() and not after.isalnum()
 
 
-def occurrences(pattern: re.Pattern, text: str, tokens: Callable[[], list]) -> Iterator[re.Match]:
+def occurrences(pattern: re.Pattern, text: str, tokens: Tokens) -> Iterator[re.Match]:
     """Where a surface stands in the text: from a morpheme's start to a morpheme's end."""
     for match in pattern.finditer(text):
         if _is_jamo(match.group()) or (
@@ -151,7 +181,7 @@ def occurrences(pattern: re.Pattern, text: str, tokens: Callable[[], list]) -> I
             yield match
 
 
-def contains_any(tokens: list, lemmas: list[list[tuple[str, str]]]) -> bool:
+def contains_any(tokens: list, lemmas: list[Lemmas]) -> bool:
     """Whether one of the sequences of lemmas stands among the content morphemes."""
     if not lemmas:
         return False
@@ -199,7 +229,7 @@ def _user_word(kiwi: Any, surface: str) -> tuple[str, str] | None:
     return surface, "NNP"
 
 
-def _noun_and_verb(kiwi: Any, surface: str) -> list[list[tuple[str, str]]]:
+def _noun_and_verb(kiwi: Any, surface: str) -> list[Lemmas]:
     """Lemmas of a title that writes a noun and a verb as one word: 갓생살다 → 갓생, 살."""
     if not re.fullmatch("[가-힣]{4,}", surface) or not surface.endswith("다"):
         return []
@@ -216,7 +246,7 @@ def _noun_and_verb(kiwi: Any, surface: str) -> list[list[tuple[str, str]]]:
     return []
 
 
-def _lemmas(kiwi: Any, surface: str, without: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _content_lemmas(kiwi: Any, surface: str, without: list[tuple[str, str]]) -> Lemmas:
     """Content morphemes as (form, first letter of the tag); the last ending dropped.
 
     Args:
@@ -262,7 +292,7 @@ def surface_pattern(surface: str) -> re.Pattern:
     return re.compile(pattern, re.IGNORECASE)
 
 
-def _contains(tokens: list[tuple[str, str]], lemmas: list[tuple[str, str]]) -> bool:
+def _contains(tokens: Lemmas, lemmas: Lemmas) -> bool:
     """Whether the lemmas stand in the tokens in order, gaps only at placeholders (≤ 6 tokens)."""
 
     def follow(position: int, index: int) -> bool:
