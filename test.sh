@@ -16,7 +16,7 @@ cd "$(dirname "$0")"
 export OMP_NUM_THREADS=1 # one thread a test: a test a core
 case ${1:-} in
   --style) ;;
-  --all) "$PYTHON" -m pytest -n logical ;;
-  "") "$PYTHON" -m pytest -n logical -m "not slow" ;;
+  --all) "$PYTHON" -m pytest -n logical --maxprocesses 8 ;;
+  "") "$PYTHON" -m pytest -n logical --maxprocesses 8 -m "not slow" ;;
   *) "$PYTHON" -m pytest "$@" ;;
 esac
