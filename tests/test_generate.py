@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import subprocess
@@ -401,13 +402,16 @@ def test_the_line_break_that_ends_is_spared_from_the_penalty(tokenizer):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_lines_end_alike_in_every_batch(tokenizer, kind):
-    import torch
-
     model = MODELS[kind](tokenizer)
-    break_ = tokenizer("\n")["input_ids"][0]
-    with torch.no_grad():  # the line break becomes likely
-        head = model.get_output_embeddings().weight
-        head[break_] = head[5:25].sum(0)
+    break_, original = tokenizer("\n")["input_ids"][0], model.forward
+
+    def forward(*args, **kwargs):  # the line break becomes as likely as the likeliest token
+        output = original(*args, **kwargs)
+        output.logits[..., break_] = output.logits.max(-1).values
+        return output
+
+    forward.__signature__ = inspect.signature(original)
+    model.forward = forward
     questions = [q * (1 + n % 3) for n, (q, _) in enumerate(PAIRS * 3)]
     requests = [{"key": str(n), "id": str(n), "messages": ask(q)} for n, q in enumerate(questions)]
     sampling = Sampling(max_new_tokens=40, temperature=1.0, until="line")

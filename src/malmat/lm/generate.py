@@ -42,14 +42,33 @@ def generate(
         ``leaked``), ``finish_reason`` (``stop`` or ``length``), ``input_tokens``,
         ``output_tokens``. A ``leaked`` text is kept whole, as evidence.
     """
+    stops = terminators(tokenizer, model.generation_config)
+    breaks = _line_breaks(tokenizer) if sampling.until == "line" else set()
+    seeds = [item_seed(sampling.seed, item) for item in items]
+    written = _write(model, tokenizer, prompts, seeds, sampling, stops, breaks)
+    return [
+        {**_reply(tokenizer, row, stops, breaks), "input_tokens": len(prompt)}
+        for prompt, row in zip(prompts, written, strict=True)
+    ]
+
+
+def _write(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[list[int]],
+    seeds: list[int],
+    sampling: Sampling,
+    stops: list[int],
+    breaks: set[int],
+) -> list[list[int]]:
+    """``max_new_tokens`` ids a prompt: what the model writes up to a stop or the end of a line
+    (or up to a few tokens further), then padding."""
     import torch
 
-    stops = terminators(tokenizer, model.generation_config)
     device, most = model.device, sampling.max_new_tokens
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
-    seeds = torch.tensor([item_seed(sampling.seed, item) for item in items], device=device)
+    seeds = torch.tensor(seeds, device=device)
     written = torch.full((len(prompts), most), pad, device=device)
-    breaks = _line_breaks(tokenizer) if sampling.until == "line" else set()
     spared = [*stops, *sorted(breaks)]
     rows = torch.arange(len(prompts), device=device)  # the places in ``written`` of those at work
     ended = torch.zeros_like(rows, dtype=torch.bool)
@@ -76,10 +95,7 @@ def generate(
                     break
                 cache.reorder_cache(going)
                 rows, ended, ids, seen, mask = (t[going] for t in (rows, ended, ids, seen, mask))
-    return [
-        {**_reply(tokenizer, row, stops, breaks), "input_tokens": len(prompt)}
-        for prompt, row in zip(prompts, written.tolist(), strict=True)
-    ]
+    return written.tolist()
 
 
 LEAVE_EVERY = 4

@@ -168,7 +168,7 @@ def load_model(
         InputError: no such model or adapter.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
 
     quiet()
     source = resolve(name)
@@ -179,15 +179,8 @@ def load_model(
     if dtype == "auto":
         dtype = default_dtype()
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
-    if quantization == "4bit":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=getattr(torch, dtype),
-        )
-    elif quantization == "8bit":
-        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    if quantization:
+        options["quantization_config"] = _quantized(quantization, options["dtype"])
     if torch.cuda.is_available() and device == "auto":
         if not sharded():  # FSDP and DeepSpeed place the weights themselves
             options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
@@ -203,17 +196,41 @@ def load_model(
     except Exception as error:
         raise no_model(name, error) from None
     if adapter:
-        from peft import PeftModel
-
-        if base_of(adapter) is None:
-            raise InputError("no adapter_config.json in that folder", path=adapter, field="adapter")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = PeftModel.from_pretrained(model, adapter)
-            if merge and not getattr(model.get_base_model(), "is_quantized", False):
-                _untie(model)
-                model = model.merge_and_unload()
+        model = _adapted(model, adapter, merge)
     return model.eval()
+
+
+def _quantized(quantization: str, dtype: Any) -> Any:
+    """bitsandbytes' settings for ``4bit`` (NF4, double quantization) or ``8bit``."""
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _adapted(model: Any, adapter: str, merge: bool) -> Any:
+    """The model with the adapter of a folder, folded into its weights where it may be.
+
+    Raises:
+        InputError: no adapter in that folder.
+    """
+    from peft import PeftModel
+
+    if base_of(adapter) is None:
+        raise InputError("no adapter_config.json in that folder", path=adapter, field="adapter")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = PeftModel.from_pretrained(model, adapter)
+        if merge and not getattr(model.get_base_model(), "is_quantized", False):
+            _untie(model)
+            model = model.merge_and_unload()
+    return model
 
 
 def _untie(model: Any) -> None:
