@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from test_report import WIDTHS, browser, probe
 
 import report as page_script
 from malmat.errors import InputError
@@ -239,3 +240,13 @@ def test_any_slice_and_any_figure_is_shown(folder):
     text = page_script.render("t", [part], overview([part]))
     for shown in ("By source", "By n_choices", "macro-F1", "source a", "10 − 9"):
         assert shown in text
+
+
+@browser
+def test_all_tasks_fit_a_phone(folder, tmp_path):
+    page = sections(folder)
+    found = probe(page_script.render("t", page, overview(page)), tmp_path)
+    assert found["errors"] == []
+    for width in WIDTHS:
+        assert found[str(width)] == [0], width
+    assert found["left"] == ["말03"]

@@ -72,7 +72,7 @@ def section(runs: list[Run], baseline: str | None, root: Path) -> dict:
         "baseline": base,
         "rows": rows,
         "gaps": gaps,
-        "slice_gaps": compare_slices(runs, base),
+        "slice_gaps": compare_slices(runs, base) if base else {},
         "axis": axis(task.scale, [part for row in rows for part in shown(row)]),
         "ledger": ledger(runs),
         "failed": [row for run in runs for row in failed(run)],
