@@ -104,6 +104,57 @@ def test_usage_by_exact_mcnemar(tmp_path):
     assert backwards["p"] == gap["p"]
 
 
+def test_rates_that_share_clusters_are_tested_by_their_means(tmp_path):
+    """20 passages of three like answers are 20 things, not 60."""
+    for name, most in (("a", 2), ("b", 9)):
+        rows = {f"말{n:02}-{k}": n < most for n in range(20) for k in range(3)}
+        results(tmp_path, name, rows, task="usage")
+    found = read(tmp_path, "usage")
+    for run in found.values():
+        for key, row in run.rows.items():
+            row["title"] = key.split("-")[0]
+    gap = library.compare(found["a"], found["b"])
+    assert gap["test"] == "Wilcoxon signed-rank test over clusters' means"
+    assert gap["p"] == pytest.approx(scipy.stats.wilcoxon([1] * 7 + [0] * 13).pvalue)
+    apart = library.compare(*(run.only(question="말00-0?") for run in found.values()))
+    assert apart["test"] == "exact McNemar test"
+
+
+def loss_file(folder, name, losses, **more):
+    rows = [
+        {"id": f"{n}", "title": f"말{n}", "question": f"{n}?", "answer": "응", "status": "ok"}
+        | {"value": value, "split": "seen" if n < 10 else "unseen"}
+        for n, value in enumerate(losses)
+    ]
+    path = folder / f"loss/score_results/{name}_loss_nll_score_results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    value = {"model_name": name, "task": "loss", "scorer_name": "nll", "mean": 1.0}
+    path.write_text(json.dumps(value | {"results": rows} | more))
+    return path
+
+
+def test_of_a_loss_less_is_better(tmp_path):
+    loss_file(tmp_path, "a", [5 + n / 20 for n in range(20)])
+    loss_file(tmp_path, "b", [4 + n / 20 + (n == 3) * 2 for n in range(20)])
+    gap = library.compare_all(list(read(tmp_path, "loss").values()), "a")[0]
+    assert gap["difference"] == pytest.approx(-0.9)
+    assert (gap["better"], gap["worse"], gap["verdict"]) == (19, 1, "better")
+    assert gap["items"][-1]["item"] == "말3"
+    assert gap["means"] == pytest.approx([5.475, 4.575])
+    backwards = library.compare_all(list(read(tmp_path, "loss").values()), "b")[0]
+    assert backwards["verdict"] == "worse"
+
+
+def test_slices_are_compared_apart_and_corrected_together(tmp_path):
+    loss_file(tmp_path, "a", [5 + n / 20 for n in range(20)])
+    loss_file(tmp_path, "b", [5 + n / 20 - (n < 10) + n % 2 / 10 - 0.05 for n in range(20)])
+    found = library.compare_slices(list(read(tmp_path, "loss").values()), "a")
+    assert list(found) == [("split", "seen"), ("split", "unseen")]
+    (seen,), (unseen,) = found.values()
+    assert (seen["verdict"], seen["n_pairs"], unseen["verdict"]) == ("better", 10, "tied")
+    assert seen["p_holm"] == pytest.approx(2 * seen["p"])
+
+
 def test_holm_over_all_models(three):
     gaps = {gap["model"]: gap for gap in library.compare_all(list(read(three).values()), "base")}
     assert gaps["better"]["verdict"] == "better"
@@ -286,6 +337,28 @@ def test_the_script(script, three, tmp_path):
     assert "against better" in result.stdout
     assert "−" not in result.stdout
     assert "-0.80" in result.stdout
+
+
+def test_means_over_other_rows_than_the_difference_are_said_to_be(script, three):
+    scores = {title: 5 if n < 13 else None for n, title in enumerate(TITLES)}
+    results(three, "half", scores)
+    result = script("src/eval/compare.py", "base", "half", "--results_dir", three)
+    assert result.returncode == 0, result.stderr
+    (note,) = [line for line in result.stdout.splitlines() if line.startswith("note, ")]
+    assert "stand on 20 and 13 rows, the difference on the 13 that both have" in note
+    assert note.endswith("there the means are 2.46 and 5.00")
+    result = script("src/eval/compare.py", "base", "better", "--results_dir", three)
+    assert "note, " not in result.stdout
+
+
+def test_a_loss_by_the_script(script, tmp_path):
+    loss_file(tmp_path, "a", [5 + n / 20 for n in range(20)])
+    loss_file(tmp_path, "b", [4 + n / 20 for n in range(20)])
+    result = script("src/eval/compare.py", "a", "b", "--results_dir", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "loss: against a (5.47)" in result.stdout
+    assert "Less is better." in result.stdout
+    assert "b, better (20 of 20):" in result.stdout
 
 
 def test_different_judges_are_refused(script, three):

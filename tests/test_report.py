@@ -409,23 +409,25 @@ check().catch((error) => found.errors.push(String(error))).finally(() => {
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_in_a_browser_nothing_overflows_and_search_and_sorting_work(page, tmp_path):
-    text = page.read_text(encoding="utf-8")
+browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+
+
+def probe(text, folder):
+    """What ``PROBE`` finds of a page at all widths."""
     # Errors of the page itself are raised to the frame's parent.
     listen = (
         "<script>addEventListener('error', (e) => parent.found.errors.push(e.message))</script>"
     )
     text = json.dumps(text.replace("<head>", "<head>" + listen)).replace("</", "<\\/")
-    probe = tmp_path / "probe.html"
-    probe.write_text(PROBE.replace("PAGE", text).replace("WIDTHS", str(WIDTHS)), encoding="utf-8")
+    path = folder / "probe.html"
+    path.write_text(PROBE.replace("PAGE", text).replace("WIDTHS", str(WIDTHS)), encoding="utf-8")
     result = subprocess.run(
         [
             CHROMIUM,
             *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--virtual-time-budget=10000", "--dump-dom"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000"),
-            probe.as_uri(),
+            *(f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000"),
+            path.as_uri(),
         ],
         capture_output=True,
         text=True,
@@ -433,7 +435,12 @@ def test_in_a_browser_nothing_overflows_and_search_and_sorting_work(page, tmp_pa
     )
     shown = re.search(r'<pre id="found">(.*?)</pre>', result.stdout, re.DOTALL)
     assert shown, result.stderr
-    found = json.loads(html.unescape(shown[1]))
+    return json.loads(html.unescape(shown[1]))
+
+
+@browser
+def test_in_a_browser_nothing_overflows_and_search_and_sorting_work(page, tmp_path):
+    found = probe(page.read_text(encoding="utf-8"), tmp_path)
     assert found["errors"] == []
     for width in WIDTHS:
         assert found[str(width)] == [0], width

@@ -140,7 +140,7 @@ def show(runs: list[Run], gaps: list[dict], most: int) -> None:
     lines += [gap_line(gap, summaries[gap["model"]]["mean"]) for gap in gaps]
     show_table(lines)
     tests = " or ".join(dict.fromkeys(gap["test"] for gap in gaps))
-    print(f"p: {tests} test, two-sided. Better or worse only where more than half")
+    print(f"p: {tests}, two-sided. Better or worse only where more than half")
     print("of the questions pair, the interval leaves out 0 and the corrected p is below 0.05.")
     if task.scale.sign < 0:
         print("Less is better.")

@@ -176,8 +176,8 @@ def paired_test(scale: Scale, steps: list[float], clusters: list[str]) -> tuple[
     apart = len(set(clusters)) == len(clusters)
     if scale.kind == "rate" and apart:
         counts = (sum(step > 0 for step in steps), sum(step < 0 for step in steps))
-        return "exact McNemar", stats.mcnemar(*counts) if steps else None
-    name = "Wilcoxon signed-rank" + ("" if apart else ", over clusters' means,")
+        return "exact McNemar test", stats.mcnemar(*counts) if steps else None
+    name = "Wilcoxon signed-rank test" + ("" if apart else " over clusters' means")
     return name, stats.signed_rank(steps, clusters) if steps else None
 
 

@@ -79,13 +79,9 @@ def sentence(lines: list[dict], subject: str) -> str:
         if titles.count(name) > 1:
             name = heading(name, task, line["part"]["scorer"])
         found.setdefault(gap["verdict"], []).append(f"{name} ({_figures(gap)})")
-    said = [
-        f"{subject} {verb} {_and(found[verdict])}"
-        for verdict, verb in (("better", "improved"), ("worse", "worsened"))
-        if verdict in found
-    ]
-    if len(said) == 2:
-        said = [f"{said[0]} and worsened {_and(found['worse'])}"]
+    verbs = (("better", "improved"), ("worse", "worsened"))
+    changes = [f"{verb} {_and(found[verdict])}" for verdict, verb in verbs if verdict in found]
+    said = [f"{subject} {' and '.join(changes)}"] if changes else []
     if not said and "tied" in found:
         said = [f"{subject} made no change that could be shown in {_and(found['tied'])}"]
     elif "tied" in found:

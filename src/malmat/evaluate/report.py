@@ -72,7 +72,7 @@ def section(runs: list[Run], baseline: str | None, root: Path) -> dict:
         "baseline": base,
         "rows": rows,
         "gaps": gaps,
-        "slice_gaps": compare_slices(runs, base),
+        "slice_gaps": compare_slices(runs, base) if base else {},
         "axis": axis(task.scale, [part for row in rows for part in shown(row)]),
         "ledger": ledger(runs),
         "failed": [row for run in runs for row in failed(run)],
@@ -187,7 +187,7 @@ def run_record(run: Run, root: Path) -> dict:
 
 
 def spending(runs: list[Run], records: list[dict]) -> list[dict]:
-    """Time, tokens and dollars of answering and of judging, for the models that have them."""
+    """Time, tokens and dollars of answering and of scoring, where they are known."""
 
     def part(source: dict) -> dict:
         tokens = source.get("tokens") or source.get("usage") or {}
@@ -197,14 +197,17 @@ def spending(runs: list[Run], records: list[dict]) -> list[dict]:
             for side in ("input", "output")
         }
 
-    rows = [
-        {
-            "name": run.model,
-            "stages": [("answers", part(record.get("run") or {})), ("judge", part(run.record))],
-        }
-        for run, record in zip(runs, records, strict=True)
-    ]
-    return [row for row in rows if any(v is not None for _, p in row["stages"] for v in p.values())]
+    rows = []
+    for run, record in zip(runs, records, strict=True):
+        stages = {"answers": part(record.get("run") or {}), "scoring": part(run.record)}
+        known = [
+            (name, spent)
+            for name, spent in stages.items()
+            if any(value is not None for value in spent.values())
+        ]
+        if known:
+            rows.append({"name": run.model, "stages": known})
+    return rows
 
 
 def settings(runs: list[Run], records: list[dict]) -> dict:

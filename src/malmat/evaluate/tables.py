@@ -12,7 +12,10 @@ def number(value: float | None) -> str:
 
 
 def span(pair: list[float | None] | None) -> str:
-    return "–" if pair is None else f"{number(pair[0])} … {number(pair[1])}"
+    """Two ends; of a scale without upper end the lower one alone."""
+    if pair is None:
+        return "–"
+    return f"≥ {number(pair[0])}" if pair[1] is None else f"{number(pair[0])} … {number(pair[1])}"
 
 
 def signed(value: float | None) -> str:
