@@ -310,7 +310,14 @@ def rouge1(row: Row, tokens: Callable[[str], list[str]] = str.split) -> dict:
 
 
 def nll(row: Row) -> dict:
-    """Mean negative log-likelihood (nats) a token of the target among the choices."""
+    """Mean negative log-likelihood (nats) a token of the target among the choices.
+
+    Raises:
+        InputError: the answer came without likelihoods.
+    """
+    if "likelihoods" not in row:
+        problem = f"the row {row['id']} has none: its model, or vote, gives no log-likelihoods"
+        raise InputError(problem, field="likelihoods")
     likelihood = row["likelihoods"][row["choices"].index(row["target"])]
     return {"status": "ok", "value": -likelihood["sum"] / likelihood["tokens"]}
 

@@ -26,9 +26,6 @@ class Voter:
     weight: float = 1.0
 
 
-# --------------------------------------------------------------------------------- methods
-
-
 def hard(voters: Sequence[Voter], row_id: str) -> list[float]:
     """The weight of the votes for each choice."""
     choices = voters[0].rows[row_id]["choices"]
@@ -91,9 +88,6 @@ def vote(voters: Sequence[Voter], method: str) -> list[Row]:
             item["probabilities"] = [p / total for p in summed]
         rows.append(item)
     return rows
-
-
-# --------------------------------------------------------------------------------- reading
 
 
 def read_voters(
