@@ -112,8 +112,9 @@ def read_voters(
     for (model, path), weight in zip(paths.items(), weights, strict=True):
         rows: dict[str, Row] = {}
         for row in read_answers(path):
-            if problem := "stands in it twice" if row["id"] in rows else _fault(row, method):
-                raise InputError(f"the row {row['id']} {problem}", path=path)
+            fault = "stands in it twice" if row["id"] in rows else _fault(row, method)
+            if fault:
+                raise InputError(f"the row {row['id']} {fault}", path=path)
             rows[row["id"]] = row
         voters.append(Voter(model, path, rows, weight))
         _same_items(voters[0], voters[-1])
