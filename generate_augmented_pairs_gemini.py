@@ -16,19 +16,21 @@ is asked again for the rest, up to --rounds times; one that the provider blocks 
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from malmat.answer import api
-from malmat.answer.local import complete_locally
+from malmat.answer.api import ApiEngine
+from malmat.answer.batches import BatchEngine
+from malmat.answer.local import LocalEngine
 from malmat.answer.open import SDKS, open_model
-from malmat.answer.prices import BATCH_SHARE, Meter, estimate_tokens
-from malmat.answer.request import Request
-from malmat.augment import Harvest, rejects, term_messages
+from malmat.answer.prices import BATCH_SHARE, Meter
+from malmat.answer.request import Engine
+from malmat.augment import TOKENS_A_PAIR, Augmentation, Wanted, rejected_rows
 from malmat.cli import (
     COMPLETE,
     FAILURES,
+    api_options,
     number,
     parser,
     positive,
@@ -38,90 +40,101 @@ from malmat.cli import (
     show_settings,
 )
 from malmat.errors import InputError
-from malmat.files import row_id
 from malmat.formats import read_terms
 from malmat.journal import Journal
 from malmat.lm.load import short_name
-from malmat.prompts import fill, load_prompts
-from malmat.text.pairs import REPLY_SCHEMA, VERDICT_SCHEMA, parse_reply, parse_verdict
+from malmat.prompts import load_prompts
+from malmat.text.pairs import parse_reply, parse_verdict
 
 HERE = Path(__file__).parent
-TOKENS_A_PAIR = 60
-"""Of output, for the plan."""
 
 
 def arguments():
     options = parser(__doc__)
     options.add_argument("--input", default=str(HERE / "src/data/terms.csv"), help="the term list")
     options.add_argument("--output_dir", default=str(HERE / "augmented_jsons"))
-    options.add_argument("--provider", choices=("gemini", "openai", "local"), default="gemini")
     options.add_argument("--model", default="gemini-2.5-flash")
-    options.add_argument("--sdk", choices=SDKS, default=SDKS[0], help="Gemini only")
-    options.add_argument("--base_url", help="another server that speaks the provider's protocol")
     options.add_argument("--pairs_per_term", type=positive, default=10)
     options.add_argument("--rounds", type=positive, default=2, help="times a term may be asked")
     options.add_argument("--limit", type=positive, help="only the first N terms")
     options.add_argument("--screen", action="store_true", help="screen each pair for harm")
-    options.add_argument("--concurrency", type=positive, default=8, help="requests at once (API)")
     options.add_argument("--batch_size", type=positive, default=4, help="prompts at once (local)")
     options.add_argument("--batch", action="store_true", help="the batch API: half price, slow")
-    options.add_argument("--poll", type=number, default=60, help="seconds between looks at a batch")
-    # The published settings of KoCulture's augmentation.
-    options.add_argument("--temperature", type=number, default=0.5)
+    options.add_argument("--poll", type=number, default=60, help="seconds between status requests")
+    # The published settings of KoCulture's augmentation: temperature, top_p, tokens, no thinking.
+    api_options(
+        options,
+        *("provider", "sdk", "base_url", "concurrency", "temperature"),
+        *("max_cost", "prices", "dry_run"),
+        provider={"choices": ("gemini", "openai", "local"), "default": "gemini", "help": None},
+        base_url={"help": "another server that speaks the provider's protocol"},
+        temperature={"default": 0.5},
+    )
     options.add_argument("--top_p", type=share, default=1.0)
     options.add_argument("--max_tokens", type=positive, default=4096)
     options.add_argument("--thinking_budget", type=int, default=0, help="google-genai only")
-    options.add_argument("--max_cost", type=number, help="stop after this many US dollars")
-    options.add_argument("--prices", help="another price table (see src/malmat/answer/prices.json)")
     options.add_argument("--seed", type=int, default=42, help="local models only")
-    options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
     return options.parse_args()
 
 
 def main() -> int:
     args = arguments()
     check(args)
-    prompts = load_prompts()
+    wanted = wanted_pairs(args)
     terms = read_terms(args.input)[: args.limit]
     show_settings("augment", vars(args))
-    meter = Meter(
-        args.model,
-        max_cost=args.max_cost,
-        prices=args.prices,
-        share=BATCH_SHARE if args.batch else 1.0,
-    )
-    plan(args, prompts, terms, meter)
+    batch_share = BATCH_SHARE if args.batch else 1.0
+    meter = Meter(args.model, max_cost=args.max_cost, prices=args.prices, share=batch_share)
+    plan(args, wanted, terms, meter)
     if args.dry_run:
         return COMPLETE
 
-    output, name = Path(args.output_dir), short_name(args.model)
-    door = open_door(args, meter)
+    output, engine = Path(args.output_dir), open_engine(args)
     with (
         Journal(output / "journal.jsonl") as journal,
-        rejects(output / "rejected.jsonl") as reject,
-        said_at_the_end(meter),
+        rejected_rows(output / "rejected.jsonl") as reject,
+        meter.shown_at_the_end(),
     ):
         if journal.notice:
             print(f"  {journal.notice}")
-        harvest = Harvest(terms, args.pairs_per_term, name, output, reject)
-        for number in range(1, args.rounds + 1):
-            short, passed = harvest.short(), []
-            last = number == args.rounds
-            requests = (pair_request(args, prompts, term, harvest) for term in short)
-            with door(journal, requests, len(short), f"round {number}", parse_reply) as records:
-                harvest.prepare()
-                for term, record in zip(short, records, strict=True):
-                    pairs = harvest.take(term, record, number)
-                    if args.screen:
-                        passed.append((term, pairs))
-                    else:
-                        harvest.keep(term, pairs, last=last)
-            if args.screen:
-                for term, pairs in screen(args, prompts, door, journal, harvest, passed, number):
-                    harvest.keep(term, pairs, last=last)
-            if not harvest.kept:
+        ask = functools.partial(engine.answers, journal=journal, meter=meter)
+        work = Augmentation(terms, wanted, short_name(args.model), output, reject)
+        for round_number in range(1, args.rounds + 1):
+            augment_round(args, ask, work, round_number)
+            if not work.unfinished():
                 break
-    return report(args, harvest)
+    print(*work.summary(), sep="\n")
+    print(f"wrote {relative(output)}")
+    return FAILURES if work.failed() and args.provider != "local" else COMPLETE
+
+
+def augment_round(args, ask: Callable, work: Augmentation, round_number: int) -> None:
+    """Ask for what the terms lack, check what comes and, with --screen, have it screened."""
+    last, terms, found = round_number == args.rounds, work.unfinished(), []
+    with ask(
+        map(work.pair_request, terms),
+        accept=lambda _, text: parse_reply(text),
+        label=f"round {round_number}",
+        total=len(terms),
+    ) as records:
+        work.prepare()
+        for term, record in zip(terms, records, strict=True):
+            pairs = work.passing(term, record, round_number)
+            if args.screen:
+                found.append((term, pairs))
+            else:
+                work.add(term, pairs, last=last)
+    if args.screen:
+        pairs = [pair for _, pairs in found for pair in pairs]
+        with ask(
+            map(work.wanted.screen_request, pairs),
+            accept=lambda _, text: parse_verdict(text),
+            label="screening",
+            total=len(pairs),
+        ) as records:
+            for term, pairs in found:
+                safe = [p for p in pairs if work.is_safe(term, p, next(records), round_number)]
+                work.add(term, safe, last=last)
 
 
 def check(args) -> None:
@@ -137,67 +150,22 @@ def check(args) -> None:
         raise InputError("this SDK has no batches", field="sdk", fix=f"Use {SDKS[0]}.")
 
 
-def pair_request(args, prompts: dict, term: dict, harvest: Harvest | None = None) -> Request:
-    """The request for what a term still lacks (without a harvest: for all of it)."""
-    pairs = harvest.kept[term["title"]] if harvest else []
-    sampling = {
-        "temperature": args.temperature,
-        "top_p": args.top_p,
-        "max_tokens": args.max_tokens,
-    }
-    count, local = args.pairs_per_term - len(pairs), args.provider == "local"
-    return Request(
-        id=row_id("term", term["title"], len(pairs)),
-        messages=term_messages(prompts, term, count, pairs, worked=local),
-        sampling=sampling | thinking(args),
-        schema=REPLY_SCHEMA,
-        # After a reply of which nothing passed the prompt is the same: it takes another sample.
-        sample=harvest.answers[term["title"]] if harvest else 0,
+def wanted_pairs(args) -> Wanted:
+    """The settings of what is asked for."""
+    names = ("temperature", "top_p", "max_tokens")
+    has_budget = args.provider == "gemini" and args.sdk == SDKS[0]
+    return Wanted(
+        pairs_per_term=args.pairs_per_term,
+        prompts=load_prompts(),
+        sampling={name: getattr(args, name) for name in names},
+        thinking={"thinking_budget": args.thinking_budget} if has_budget else {},
+        worked=args.provider == "local",
     )
 
 
-def screen(
-    args, prompts: dict, door, journal: Journal, harvest: Harvest, passed: list, number: int
-) -> list[tuple[dict, list[dict]]]:
-    """``[(term, pairs)]`` without the pairs that the screening does not call safe."""
-    pairs = [(term, pair) for term, found in passed for pair in found]
-    requests = [screen_request(args, prompts, pair) for _, pair in pairs]
-    safe = {term["title"]: [] for term, _ in passed}
-    with door(journal, requests, len(requests), "screening", parse_verdict) as records:
-        for (term, pair), record in zip(pairs, records, strict=True):
-            if harvest.safe(term, pair, record, number):
-                safe[term["title"]].append(pair)
-    return [(term, safe[term["title"]]) for term, _ in passed]
-
-
-def screen_request(args, prompts: dict, pair: dict) -> Request:
-    """The question whether a pair may stand in public data."""
-    text = f"{pair['q']}\n{pair['a']}"
-    return Request(
-        id=row_id("screen", pair["q"], pair["a"]),
-        messages=[{"role": "user", "content": fill(prompts["HARMFUL"], text=text)}],
-        sampling={"temperature": 0.0, "max_tokens": 256} | thinking(args),
-        schema=VERDICT_SCHEMA,
-    )
-
-
-def thinking(args) -> dict:
-    """The thinking budget, for the one SDK that has it."""
-    has = args.provider == "gemini" and args.sdk == SDKS[0]
-    return {"thinking_budget": args.thinking_budget} if has else {}
-
-
-def plan(args, prompts: dict, terms: list[dict], meter: Meter) -> None:
+def plan(args, wanted: Wanted, terms: list[dict], meter: Meter) -> None:
     """What will be asked and, where there is a price, what it will cost."""
-    pairs = len(terms) * args.pairs_per_term
-    calls, tokens = len(terms), {"input": 0, "output": pairs * TOKENS_A_PAIR}
-    for term in terms:
-        messages = pair_request(args, prompts, term).messages
-        tokens["input"] += sum(estimate_tokens(m["content"]) for m in messages)
-    if args.screen:
-        calls += pairs
-        tokens["input"] += pairs * (estimate_tokens(prompts["HARMFUL"]) + TOKENS_A_PAIR)
-        tokens["output"] += pairs * TOKENS_A_PAIR
+    calls, tokens = wanted.estimate(terms, screen=args.screen)
     print(
         f"plan: {len(terms)} terms × {args.pairs_per_term} pairs, {calls} calls in the first round "
         f"(at most {args.rounds} rounds); about {meter.show(tokens)} a round"
@@ -206,12 +174,8 @@ def plan(args, prompts: dict, terms: list[dict], meter: Meter) -> None:
     )
 
 
-def open_door(args, meter: Meter) -> Callable:
-    """A context manager that answers requests with the chosen model, through a journal.
-
-    Keys are checked here. ``door(journal, requests, total, label, parse)`` gives the records
-    in the requests' order; ``parse`` raises ValueError for a reply that cannot be read.
-    """
+def open_engine(args) -> Engine:
+    """What answers. A key that is missing is noticed here."""
     if args.provider == "local":
         from malmat.lm.generate import Sampling
 
@@ -223,56 +187,11 @@ def open_door(args, meter: Meter) -> Callable:
             repetition_penalty=1.0,
             seed=args.seed,
         )
-
-        def ask_locally(journal, requests, total, label, parse):
-            records = complete_locally(
-                args.model, list(requests), journal, sampling,
-                batch_size=args.batch_size, label=label,
-            )  # fmt: skip
-            return contextlib.nullcontext(iter(records.values()))
-
-        return ask_locally
+        return LocalEngine(args.model, sampling, args.batch_size)
     model = open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
-
-    def ask(journal, requests, total, label, parse):
-        options = {"accept": lambda _, text: parse(text), "meter": meter, "label": label}
-        if args.batch:
-            from malmat.answer.batches import complete_in_batches
-
-            options |= {"poll_s": args.poll, "output_tokens": args.pairs_per_term * TOKENS_A_PAIR}
-            return contextlib.nullcontext(
-                complete_in_batches(model, list(requests), journal, **options)
-            )
-        options |= {"concurrency": args.concurrency, "total": total}
-        return api.Stream(model, requests, journal, **options)
-
-    return ask
-
-
-@contextlib.contextmanager
-def said_at_the_end(meter: Meter):
-    """Print what was used, also where the run is stopped or interrupted."""
-    try:
-        yield
-    finally:
-        if any(meter.usage.values()):
-            print(f"used in this run: {meter.show(meter.usage)}")
-
-
-def report(args, harvest: Harvest) -> int:
-    """Say what came of it; the exit code."""
-    total, wanted = sum(harvest.found.values()), harvest.wanted
-    listed = ", ".join(f"{n} {reason}" for reason, n in harvest.reasons.most_common())
-    short = [title for title, found in harvest.found.items() if found < wanted]
-    print(f"replies: {', '.join(f'{n} {name}' for name, n in sorted(harvest.replies.items()))}")
-    print(f"pairs: {total} kept, {harvest.rejected} rejected" + (f" ({listed})" if listed else ""))
-    print(f"terms: {len(harvest.terms) - len(short)}/{len(harvest.terms)} have all their {wanted}")
-    for title in short[:20]:
-        print(f"  {title}: {harvest.found[title]} ({harvest.status[title]})")
-    if len(short) > 20:
-        print(f"  … and {len(short) - 20} more")
-    print(f"wrote {relative(args.output_dir)}")
-    return FAILURES if harvest.failed() and args.provider != "local" else COMPLETE
+    if args.batch:
+        return BatchEngine(model, args.poll, args.pairs_per_term * TOKENS_A_PAIR)
+    return ApiEngine(model, args.concurrency)
 
 
 if __name__ == "__main__":

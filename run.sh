@@ -22,7 +22,8 @@ PAIRS=${PAIRS:-3}                  # pairs a term
 STEPS=${STEPS:-80}                 # training steps
 BATCH=${BATCH:-8}                  # examples a step
 RATE=${RATE:-1e-3}                 # learning rate
-LIMIT=${LIMIT:-60}                 # questions a task
+CHOICES=${CHOICES:-120}            # questions a task with choices
+LIMIT=${LIMIT:-60}                 # questions a task that is answered in text
 TOKENS=${TOKENS:-64}               # longest answer, in tokens
 SEED=${SEED:-42}
 JUDGE=${JUDGE:-}                   # empty: an LLM where a key is set, else the offline judges
@@ -63,9 +64,13 @@ TUNED=$RUN/$(basename "$MODEL")-lora
   --seed "$SEED"
 
 stage "answer and score: the base and the tuned model"
-JUDGE=$JUDGE RESULTS=$RUN/results PYTHON=$PYTHON \
-  ARGS="--limit $LIMIT --max_new_tokens $TOKENS --seed $SEED" \
-  bash src/eval/exp.sh "$MODEL $TUNED" local
+export JUDGE RESULTS=$RUN/results PYTHON
+choices=$("$PYTHON" src/eval/tasks.py local --kind choices)
+texts=$("$PYTHON" src/eval/tasks.py local --kind text)
+ARGS="--limit $CHOICES" bash src/eval/exp.sh "$MODEL $TUNED" local "$choices"
+# A base model was never taught to end its turn: for both models a line break ends an answer, too.
+ARGS="--limit $LIMIT --max_new_tokens $TOKENS --until line --seed $SEED" \
+  bash src/eval/exp.sh "$MODEL $TUNED" local "$texts"
 
 stage "report"
 "$PYTHON" src/eval/report.py --results_dir "$RUN/results" --baseline "$(basename "$MODEL")" \

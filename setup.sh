@@ -3,7 +3,7 @@
 #
 #   . ./setup.sh
 . "$(dirname "${BASH_SOURCE[0]}")/src/help.sh"
-export PYTHONUTF8=1 # setuptools reads paths in the locale's encoding, and LC_ALL=C has no Korean
+export PYTHONUTF8=1 # whatever the locale
 
 if [ -z "${PYTHON:-}" ]; then
   if [ -n "${VIRTUAL_ENV:-}" ]; then
@@ -34,7 +34,12 @@ wanted=$(cat requirements.txt pyproject.toml | cksum)
 stamp=$("$PYTHON" -c 'import sys; print(sys.prefix)')/.malmat-installed
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted $PWD" ]; then
   echo "installing requirements (once)"
-  "$PYTHON" -m pip install --quiet --disable-pip-version-check -r requirements.txt
-  "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check -r requirements.txt || exit
+  "$PYTHON" -m pip uninstall --quiet --quiet --yes malmat # of an earlier set-up, maybe elsewhere
+  # What pip install --editable would do, but in ASCII: Python reads .pth files in the locale's
+  # encoding, and would not start under LC_ALL=C where the folder's path is Korean.
+  "$PYTHON" -c 'import os, sysconfig
+with open(os.path.join(sysconfig.get_path("purelib"), "malmat.pth"), "w") as file:
+    file.write("import sys; sys.path.append(%a)\n" % os.path.abspath("src"))' || exit
   echo "$wanted $PWD" >"$stamp"
 fi

@@ -19,7 +19,7 @@ from malmat.formats import read_questions
 from malmat.lm.chat import encode_prompt, terminators
 from malmat.lm.generate import Sampling, answer_all
 from malmat.lm.load import load_model, load_tokenizer
-from malmat.prompts import chat_messages, load_prompts
+from malmat.prompts import load_prompts, user_message
 
 
 def main() -> None:
@@ -34,13 +34,17 @@ def main() -> None:
     import torch
     from transformers import GenerationConfig
 
-    prompts = load_prompts()
+    chat = load_prompts()["CHAT"]
     known = read_questions(ROOT / "src/eval/usage_questions.json")
     questions = (known * -(-args.questions // len(known)))[: args.questions]
     tokenizer, model = load_tokenizer(args.model_name), load_model(args.model_name)
     sampling = Sampling(max_new_tokens=args.max_new_tokens)
     requests = [
-        {"key": str(n), "id": str(n), "messages": chat_messages(prompts, q["question"])}
+        {
+            "key": str(n),
+            "id": str(n),
+            "messages": user_message(chat, question=q["question"]),
+        }
         for n, q in enumerate(questions)
     ]
 

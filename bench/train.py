@@ -1,31 +1,47 @@
-"""Training: ours against a loop of one example a step, full logits, loss on every token.
+"""Training: a plain loop, TRL as it comes, and ours, on the same rows.
 
     python bench/train.py                                   # embedded model on the CPU, 3 rounds
     python bench/train.py --adapter full --examples 16
     python bench/train.py --model_name Qwen/Qwen3-8B --examples 256 --batch_size 16   # a GPU
 
-Both sides train the same model with the same optimizer on the same examples, in turn within each
-round, so that a machine that is busy is busy for both. The plain loop is what the published
-scripts come to: a batch of 1 at the model's own loss over all tokens, logits for all positions,
-the gradients of --accumulation examples added up to a step.
+Every way trains the same model from the same start on the same examples, with AdamW and one step
+for --batch_size examples, in a process of its own, in turn within each round, so that a machine
+that is busy is busy for all:
 
-Prints  examples a second of each round and the ratio of the medians; the loss on the answers of
-        the same held examples after equal training, which has to be no worse.
+    naive            batch 1, the model's own loss over every token, logits for all positions,
+                     gradients added up to a step (what the published scripts come to)
+    trl nll          SFTTrainer, loss on the answers, padded batches, logits for all positions
+    trl chunked_nll  the same with TRL's loss in chunks of labelled positions
+    trl packed       the same on padding-free batches (rows laid end to end)
+    ours             trainers.AnswerTrainer
+
+Prints  a way's examples a second of each round and their median, its ratio to the naive loop, the
+        peak memory (of the process, or of the card), and the loss on the answers of the same held
+        examples after training, which has to be no worse.
 """
 
 from __future__ import annotations
 
-import copy
+import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from malmat.cli import parser, positive, run  # noqa: E402
+from malmat.cli import parser, positive, run, show_table  # noqa: E402
 from malmat.errors import InputError  # noqa: E402
+
+TRL = {
+    "trl nll": {"loss_type": "nll"},
+    "trl chunked_nll": {"loss_type": "chunked_nll"},
+    "trl packed": {"loss_type": "chunked_nll", "padding_free": True},
+}
+WAYS = ("naive", *TRL, "ours")
 
 
 def arguments():
@@ -33,67 +49,89 @@ def arguments():
     options.add_argument("--model_name", default="embedded")
     options.add_argument("--data_path", default=str(ROOT / "merged_final.json"))
     options.add_argument("--adapter", choices=("lora", "full"), default="lora")
-    options.add_argument("--examples", type=positive, default=64, help="a round and side")
+    options.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    options.add_argument("--examples", type=positive, default=48, help="a round and way")
     options.add_argument("--batch_size", type=positive, default=8)
-    options.add_argument("--accumulation", type=positive, default=8, help="of the plain loop")
     options.add_argument("--learning_rate", type=float, default=1e-4)
     options.add_argument("--rounds", type=positive, default=3)
     options.add_argument("--seed", type=int, default=3407)
+    options.add_argument("--way", choices=WAYS, help="(the process that trains one)")
     return options.parse_args()
 
 
 def main() -> None:
     args = arguments()
+    if args.way:
+        print(json.dumps(train(args)))
+        return
+    found = {way: [] for way in args.ways}
+    for number in range(args.rounds):
+        for way, figures in found.items():
+            figures.append(measure(way))
+            print(f"  round {number + 1}, {way}: {figures[-1]['speed']:.2f}", flush=True)
+    medians = {w: statistics.median(f["speed"] for f in figures) for w, figures in found.items()}
+    lines = [("way", "examples/s", "median", "× naive", "GiB", "held loss")]
+    for way, figures in found.items():
+        lines.append(
+            (
+                way,
+                " ".join(f"{f['speed']:.2f}" for f in figures),
+                f"{medians[way]:.2f}",
+                f"{medians[way] / medians['naive']:.2f}" if "naive" in medians else "",
+                f"{max(f['memory'] for f in figures):.1f}",
+                f"{figures[-1]['held_loss']:.4f}",
+            )
+        )
+    print(f"\n{args.model_name} ({args.adapter}), {figures[-1]['about']}")
+    show_table(lines)
+
+
+def measure(way: str) -> dict:
+    """``{speed, memory, held_loss, about}`` of a way, trained in a process of its own."""
+    words = [sys.executable, __file__, *sys.argv[1:], "--way", way]
+    result = subprocess.run(words, capture_output=True, text=True)
+    if result.returncode:
+        raise InputError(f"'{way}' failed: {result.stderr.strip()[-500:]}", field="ways")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def train(args) -> dict:
     import torch
     from transformers import set_seed
 
     from malmat.lm.load import load_model, load_tokenizer
-    from malmat.train.examples import Rows
+    from malmat.train.examples import Examples, read_training_rows, read_wording
+    from malmat.train.loop import peak_memory
 
     set_seed(args.seed)
     tokenizer = load_tokenizer(args.model_name)
-    total = args.examples * (args.rounds + 1)
-    examples = Rows(args.data_path, tokenizer, 512).examples
-    if len(examples) < total:
-        raise InputError(f"{total} rows are needed", path=args.data_path, field="examples")
-    examples = examples[:: len(examples) // total][:total]
-    held, examples = examples[-args.examples :], examples[: args.examples * args.rounds]
-    tokens = sum(len(example["input_ids"]) for example in examples)
-    labelled = sum(label != -100 for example in examples for label in example["labels"])
-    print(f"{args.model_name} ({args.adapter}): {len(examples)} examples, {tokens:,} tokens, "
-          f"{labelled / tokens:.0%} of them labelled; {torch.get_num_threads()} threads, "
-          f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}")  # fmt: skip
-    base = load_model(args.model_name).train()
-    sides = {}
-    for name in ("plain", "ours"):
-        model = adapted(copy.deepcopy(base), args)
-        optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad], lr=args.learning_rate
-        )
-        sides[name] = (model, optimizer, [])
-    del base
-    ways = {"plain": plain, "ours": ours}
-    for number in range(args.rounds):
-        part = examples[number * args.examples : (number + 1) * args.examples]
-        for name, (model, optimizer, speeds) in sides.items():
-            synchronize()
-            began = time.perf_counter()
-            ways[name](model, optimizer, part, args)
-            synchronize()
-            speeds.append(len(part) / (time.perf_counter() - began))
-        shown = "   ".join(f"{name} {speeds[-1]:.3f}" for name, (*_, speeds) in sides.items())
-        print(f"  round {number + 1}: examples a second   {shown}", flush=True)
-    median = {name: statistics.median(speeds) for name, (*_, speeds) in sides.items()}
-    print(f"ratio of medians: {median['ours'] / median['plain']:.2f}×")
-    for name, (model, *_) in sides.items():
-        print(f"  loss on held answers after {name}: {held_loss(model, held):.4f}")
-
-
-def synchronize() -> None:
-    import torch
-
+    rows = read_training_rows(args.data_path, preferences=False)
+    wording = read_wording("src/eval/prompt.py:CHAT")
+    examples = Examples(rows[:: max(1, len(rows) // 500)], tokenizer, 512, wording=wording).encoded
+    if len(examples) < 2 * args.examples:
+        raise InputError(f"{2 * args.examples} rows are needed", path=args.data_path)
+    examples = examples[:: len(examples) // (2 * args.examples)]
+    held, examples = examples[args.examples : 2 * args.examples], examples[: args.examples]
+    model = adapted(load_model(args.model_name).train(), args)
+    trainer = trainer_of(args.way, model, tokenizer, examples, args)
+    began = time.perf_counter()
+    if trainer:
+        trainer.train()
+    else:
+        naive(model, examples, args)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    seconds, memory = time.perf_counter() - began, peak_memory()
+    tokens = sum(len(example["input_ids"]) for example in examples)
+    labelled = sum(label != -100 for example in examples for label in example["labels"])
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return {
+        "speed": len(examples) / seconds,
+        "memory": memory,
+        "held_loss": held_loss(model.eval(), held),
+        "about": f"{len(examples)} examples, {tokens:,} tokens, {labelled / tokens:.0%} of them "
+        f"labelled, batches of {args.batch_size}, {torch.get_num_threads()} threads, {device}",
+    }
 
 
 def adapted(model, args):
@@ -107,66 +145,56 @@ def adapted(model, args):
     return get_peft_model(model, config)
 
 
-def plain(model, optimizer, examples: list[dict], args) -> None:
-    """One example a forward pass, loss on every token, all logits."""
+def trainer_of(way: str, model, tokenizer, examples: list[dict], args):
+    """TRL's trainer, or ours, in the examples' order; None for the naive loop."""
+    if way == "naive":
+        return None
     import torch
+    from trl import SFTConfig, SFTTrainer
 
-    for number, example in enumerate(examples, 1):
-        ids = torch.tensor([example["input_ids"]], device=model.device)
-        (model(input_ids=ids, labels=ids).loss / args.accumulation).backward()
-        if number % args.accumulation == 0 or number == len(examples):
-            step(model, optimizer)
+    from malmat.train.trainers import AnswerTrainer, data_set
 
-
-def ours(model, optimizer, examples: list[dict], args) -> None:
-    """Batches laid end to end, the loss and the output head at labelled positions only."""
-    trainer = open_trainer(model)
-    for start in range(0, len(examples), args.batch_size):
-        batch = trainer.data_collator(examples[start : start + args.batch_size])
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        trainer.compute_loss(model, batch).backward()
-        step(model, optimizer)
-
-
-def step(model, optimizer) -> None:
-    import torch
-
-    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-
-
-def open_trainer(model):
-    """The trainer of the scripts, for its collator and its loss."""
-    import tempfile
-
-    import torch
-    from transformers import TrainingArguments
-
-    from malmat.train.trainers import AnswerTrainer
-
-    return AnswerTrainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=tempfile.mkdtemp(), report_to="none", use_cpu=not torch.cuda.is_available()
-        ),
-        examples=[{"input_ids": [0], "labels": [0]}],
-        held=None,
-        tokenizer=None,
+    config = SFTConfig(
+        output_dir=tempfile.mkdtemp(), max_length=None, num_train_epochs=1, report_to="none",
+        per_device_train_batch_size=args.batch_size, learning_rate=args.learning_rate,
+        lr_scheduler_type="constant", optim="adamw_torch", weight_decay=0.01, save_strategy="no",
+        logging_strategy="no", train_sampling_strategy="sequential", gradient_checkpointing=False,
+        bf16=torch.cuda.is_available(), use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(), **TRL.get(way, {"loss_type": "nll"}),
+    )  # fmt: skip
+    return (AnswerTrainer if way == "ours" else SFTTrainer)(
+        model=model, args=config, train_dataset=data_set(examples), processing_class=tokenizer
     )
 
 
-def held_loss(model, examples: list[dict]) -> float:
-    """Mean loss a labelled token."""
+def naive(model, examples: list[dict], args) -> None:
+    """One example a forward pass, loss on every token, all logits."""
     import torch
 
-    trainer, total, count = open_trainer(model.eval()), 0.0, 0
-    with torch.no_grad():
-        for start in range(0, len(examples), 8):
-            batch = trainer.data_collator(examples[start : start + 8])
-            batch = {name: value.to(model.device) for name, value in batch.items()}
-            losses, number, _ = trainer.summed_loss(model, batch)
-            total, count = total + losses.item(), count + number.item()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=args.learning_rate)
+    for number, example in enumerate(examples, 1):
+        ids = torch.tensor([example["input_ids"]], device=model.device)
+        (model(input_ids=ids, labels=ids).loss / args.batch_size).backward()
+        if number % args.batch_size == 0 or number == len(examples):
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+
+def held_loss(model, examples: list[dict]) -> float:
+    """Mean loss a labelled token, one example at a time with full logits."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    total, count = 0.0, 0
+    for example in examples:
+        ids = torch.tensor([example["input_ids"]], device=model.device)
+        labels = torch.tensor(example["labels"], device=model.device)[1:]
+        with torch.no_grad():
+            logits = model(ids).logits[0, :-1][labels != -100].float()
+        total += cross_entropy(logits, labels[labels != -100], reduction="sum").item()
+        count += len(logits)
     return total / count
 
 

@@ -105,12 +105,13 @@ def labelled_share(rows: list[dict]) -> float:
     """The share of tokens that carry loss."""
     from malmat.lm.chat import encode_example
     from malmat.lm.load import load_tokenizer
-    from malmat.prompts import chat_messages, load_prompts
+    from malmat.prompts import load_prompts, user_message
 
-    tokenizer, prompts, tokens, labelled = load_tokenizer("embedded"), load_prompts(), 0, 0
+    tokenizer, chat = load_tokenizer("embedded"), load_prompts()["CHAT"]
+    tokens = labelled = 0
     for row in rows:
         answer = {"role": "assistant", "content": row["answer"]}
-        example = encode_example(tokenizer, [*chat_messages(prompts, row["question"]), answer])
+        example = encode_example(tokenizer, [*user_message(chat, question=row["question"]), answer])
         tokens += len(example["labels"])
         labelled += sum(label != -100 for label in example["labels"])
     return labelled / tokens

@@ -16,8 +16,8 @@ import pytest
 import generate_augmented_pairs_gemini as script
 import understanding_evaluation_augmenter as questions_script
 from malmat import cli
-from malmat.answer import api
 from malmat.answer import batches as batch
+from malmat.answer import retry
 from malmat.answer.gemini_legacy import openapi_schema
 from malmat.answer.open import SDKS
 from malmat.answer.prices import price, read_prices
@@ -26,13 +26,12 @@ from malmat.errors import InputError
 from malmat.journal import Journal
 from malmat.prompts import load_prompts
 from malmat.text.duplicates import NearDuplicates
-from malmat.text.pairs import copies, parse_reply, parse_verdict, sift
+from malmat.text.pairs import copies, filter_pairs, parse_reply, parse_verdict
 from malmat.text.terms import TermMatcher
 from tests.conftest import ROOT
 from tests.fake_gemini import dialogues
 from tests.fake_llm import FakeLLM, storm
 
-SDKS = SDKS
 TITLES = ["갓생", "점메추", "현타", "국룰", "오운완", "얼죽아", "킹받네", "정주행", "손절", "칼퇴"]
 
 
@@ -45,7 +44,7 @@ def _keys_and_short_waits(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyFake")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
     monkeypatch.setenv("MALMAT_RETRY_SCALE", "0.01")
-    monkeypatch.setattr(api, "RETRY_SCALE", 0.01)
+    monkeypatch.setattr(retry, "RETRY_SCALE", 0.01)
 
 
 def write_terms(path: Path, titles: list[str]) -> Path:
@@ -124,7 +123,7 @@ TERM = {
 )
 def test_a_pair_passes_or_is_set_aside_with_its_reason(question, answer, reason):
     pair = {"context": "친구", "q": question, "a": answer}
-    good, bad = sift([pair], TERM, 5, TermMatcher([TERM]), NearDuplicates())
+    good, bad = filter_pairs([pair], TERM, 5, TermMatcher([TERM]), NearDuplicates())
     assert [row["reasons"] for row in bad] == ([[reason]] if reason else [])
     assert good == ([] if reason else [pair])
 
@@ -137,10 +136,10 @@ def test_near_duplicates_of_anything_kept_and_more_than_asked_for_are_set_aside(
         {"context": "", "q": "새벽에 왜 깨어 있냐", "a": "오늘부터 갓생이라 그래"},
         {"context": "", "q": "운동은 언제부터 한 거야", "a": "갓생 시작한 지 한 달째야"},
     ]
-    good, bad = sift(pairs, TERM, 2, matcher, index)
+    good, bad = filter_pairs(pairs, TERM, 2, matcher, index)
     assert good == [pairs[0], pairs[2]]
     assert [row["reasons"] for row in bad] == [["near-duplicate"], ["more than asked for"]]
-    good, bad = sift(pairs[:1], TERM, 2, matcher, index)  # what an earlier reply gave
+    good, bad = filter_pairs(pairs[:1], TERM, 2, matcher, index)  # what an earlier reply gave
     assert (good, bad[0]["reasons"]) == ([], ["near-duplicate"])
 
 
@@ -163,7 +162,7 @@ def test_turns_of_another_shape_and_half_characters_are_kept_aside_whole():
     first, second = parse_reply(text)
     assert first == {"context": "c", "q": "뭐 해 ?", "a": "갓생"}
     assert second["raw"] == '{"q": 1, "x": "?"}'
-    _, (bad,) = sift([second], TERM, 1, TermMatcher([TERM]), NearDuplicates())
+    _, (bad,) = filter_pairs([second], TERM, 1, TermMatcher([TERM]), NearDuplicates())
     assert bad["reasons"] == ["malformed"]
     with pytest.raises(ValueError, match="NaN"):
         parse_reply('{"conversations": [{"context": NaN}]}')

@@ -198,6 +198,7 @@ def right_verdicts(anchors):
     return answer
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_always_right(script, tmp_path, anchors):
     with FakeLLM(answer=right_verdicts(anchors)) as server:
         result = check(script, tmp_path, server, "--n", 3)
@@ -271,6 +272,7 @@ def test_the_lexicon_is_checked_on_usage_only(script, tmp_path):
     assert found["probes"]["misused"]["exact"]["rate"] == 0
 
 
+@pytest.mark.slow
 def test_a_local_judge_is_checked_on_understanding(script, tmp_path, model_folder, anchors):
     path = tmp_path / "few.jsonl"
     lines = ANCHORS.read_text(encoding="utf-8").splitlines()[:5]

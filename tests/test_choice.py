@@ -6,7 +6,10 @@ import math
 
 import pytest
 
-from malmat.lm import branches, chat
+from malmat.answer.choices import ChoiceEngine
+from malmat.answer.request import Request, request_key
+from malmat.journal import Journal, key_of
+from malmat.lm import branches, chat, choice
 from malmat.lm.choice import (
     NEUTRAL,
     NORMALIZATIONS,
@@ -86,8 +89,8 @@ def test_texts_are_those_of_full_logits(tokenizer, kind, batch_size, monkeypatch
     for (messages, choices), got in zip(
         asked, scored(model, tokenizer, asked, "text", batch_size), strict=True
     ):
-        for choice, one in zip(choices, got["likelihoods"], strict=True):
-            prompt, [target] = chat.encode_answers(tokenizer, messages, [choice])
+        for text, one in zip(choices, got["likelihoods"], strict=True):
+            prompt, [target] = chat.encode_answers(tokenizer, messages, [text])
             *values, end = alone(model, prompt, target + chat.end_of_turn(tokenizer))
             total = sum(values)
             neutral = sum(
@@ -95,7 +98,7 @@ def test_texts_are_those_of_full_logits(tokenizer, kind, batch_size, monkeypatch
                     model,
                     *[
                         part if n == 0 else part[0]
-                        for n, part in enumerate(chat.encode_answers(tokenizer, NEUTRAL, [choice]))
+                        for n, part in enumerate(chat.encode_answers(tokenizer, NEUTRAL, [text]))
                     ],
                 )
             )
@@ -104,8 +107,8 @@ def test_texts_are_those_of_full_logits(tokenizer, kind, batch_size, monkeypatch
             assert one["unconditional"] == pytest.approx(total - neutral, abs=2e-3)
             assert one["tokens"] == len(target)
             assert one["per_token"] == pytest.approx(total / len(target), abs=1e-3)
-            assert one["per_char"] == pytest.approx(total / len(choice), abs=1e-3)
-            assert one["per_byte"] == pytest.approx(total / len(choice.encode()), abs=1e-3)
+            assert one["per_char"] == pytest.approx(total / len(text), abs=1e-3)
+            assert one["per_byte"] == pytest.approx(total / len(text.encode()), abs=1e-3)
         assert sum(got["probabilities"]) == pytest.approx(1)
 
 
@@ -251,3 +254,120 @@ def test_logits_are_picked_in_front_of_the_cap(tokenizer):
         prompt, targets = chat.encode_answers(tokenizer, messages, list(labels))
         logs = [alone(model, prompt, target[:1])[0] for target in targets]
         assert got["mass"] == pytest.approx(sum(map(math.exp, logs)), rel=1e-4)
+
+
+def requests_of(kind):
+    return [
+        Request(f"r{n}", messages, choices=choices)
+        for n, (messages, choices) in enumerate(rows(kind))
+    ]
+
+
+def through(engine, requests, path, **options):
+    with Journal(path) as journal, engine.answers(requests, journal, **options) as records:
+        return list(records)
+
+
+@pytest.mark.parametrize("score", ["label", "text"])
+def test_the_engine_gives_a_record_a_request_in_order(model_folder, tmp_path, score):
+    requests = requests_of(score)
+    engine = ChoiceEngine(str(model_folder), score=score, batch_size=4)
+    records = through(engine, requests, tmp_path / "j")
+    assert [record["id"] for record in records] == [request.id for request in requests]
+    for record, request in zip(records, requests, strict=True):
+        assert record["status"] == "ok"
+        assert record["finish_reason"] == "stop"
+        assert record["text"] in request.choices
+        best = max(record["probabilities"])
+        assert record["text"] == request.choices[record["probabilities"].index(best)]
+        assert record["usage"]["input"] > 0
+        if score == "text":
+            assert len(record["likelihoods"]) == len(request.choices)
+            assert record["picks"]["per_byte"] == record["text"]
+        else:
+            assert 0 < record["mass"] <= 1
+            assert {"margin", "entropy", "log_probabilities", "scored"} <= record.keys()
+
+
+def test_a_resumed_run_gives_the_same_figures(model_folder, tmp_path):
+    requests = requests_of("text")
+    engine = ChoiceEngine(str(model_folder), score="text", batch_size=4)
+    whole = through(engine, requests, tmp_path / "whole")
+    lines = (tmp_path / "whole").read_text().splitlines(keepends=True)
+    (tmp_path / "part").write_text("".join(lines[:3]) + "".join(lines[6:9]))
+    resumed = ChoiceEngine(str(model_folder), score="text")  # its batch size is the journal's
+    assert through(resumed, requests, tmp_path / "part") == whole
+    assert len((tmp_path / "part").read_text().splitlines()) == len(lines)
+
+
+def test_another_normalization_picks_from_the_same_journal(model_folder, tmp_path, monkeypatch):
+    requests = requests_of("text")
+    first = through(ChoiceEngine(str(model_folder), score="text"), requests, tmp_path / "j")
+    monkeypatch.setattr("malmat.lm.load.load_model", None)  # nothing is computed
+    engine = ChoiceEngine(str(model_folder), score="text", normalization="sum")
+    second = through(engine, requests, tmp_path / "j")
+    assert [record["text"] for record in second] == [record["picks"]["sum"] for record in first]
+
+
+def test_a_row_that_cannot_be_scored_stops_no_other(model_folder, tmp_path):
+    good = requests_of("label")[:2]
+    bad = [
+        Request("long", ask("길다 " * 2000), choices=("A", "B")),
+        Request("twice", ask("?"), choices=("A", "A")),
+        Request("free", ask("?")),
+    ]
+    refuse = Request("refused", ask("다른 것?"), choices=("A", "B"))
+
+    def accept(request, text):
+        if request is refuse:
+            raise ValueError("not this one")
+
+    engine = ChoiceEngine(str(model_folder), batch_size=2)
+    records = through(engine, [bad[0], *good, *bad[1:], refuse], tmp_path / "j", accept=accept)
+    by_id = {record["id"]: record for record in records}
+    assert [by_id[r.id]["status"] for r in good] == ["ok", "ok"]
+    for request in bad:
+        assert by_id[request.id]["status"] == "out_of_range"
+        assert by_id[request.id]["text"] == ""
+    assert "context of 512" in by_id["long"]["error"]
+    assert "different texts" in by_id["twice"]["error"]
+    assert by_id["refused"]["status"] == "parse_error"
+
+
+def test_figures_that_are_not_finite_are_no_answer(model_folder, tmp_path, monkeypatch):
+    from malmat.lm import load
+
+    def broken(*args, **options):
+        model = load_model(*args, **options)
+        model.get_output_embeddings().weight.data[5] = math.nan
+        return model
+
+    load_model = load.load_model
+    monkeypatch.setattr(load, "load_model", broken)
+    [record] = through(ChoiceEngine(str(model_folder)), requests_of("label")[:1], tmp_path / "j")
+    assert (record["status"], record["text"]) == ("out_of_range", "")
+    assert "not finite" in record["error"]
+
+
+def test_the_key_of_a_request_without_choices_is_as_before():
+    plain = Request("a", ask("?"))
+    assert request_key({}, plain) == key_of(
+        messages=plain.messages, sampling={}, schema=None, sample=0
+    )
+    assert request_key({}, Request("a", ask("?"), choices=("A", "B"))) != request_key({}, plain)
+
+
+def test_a_batch_that_does_not_fit_is_halved(model, tokenizer, monkeypatch):
+    asked = rows("label")
+    whole = scored(model, tokenizer, asked, "label", 3)
+    real = choice.branch_log_probabilities
+
+    def little_memory(model, prompts, pad, *, rows):
+        if len(prompts) > 3:
+            raise MemoryError
+        return real(model, prompts, pad, rows=rows)
+
+    monkeypatch.setattr(choice, "branch_log_probabilities", little_memory)
+    halved = scored(model, tokenizer, asked, "label", 12)
+    for one, other in zip(whole, halved, strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)

@@ -9,6 +9,8 @@ import scipy.stats
 
 from malmat.errors import InputError
 from malmat.evaluate import compare as library
+from malmat.evaluate import results as store
+from tasks import TASKS
 
 TITLES = [f"말{number:02}" for number in range(20)]
 
@@ -50,7 +52,7 @@ def three(tmp_path):
 
 
 def read(folder, task="understand"):
-    return {r["model_name"]: r for r in library.read_folder(folder, task)}
+    return {run.model: run for run in store.load_folder(folder, TASKS[task])}
 
 
 # ------------------------------------------------------------------------- figures
@@ -170,8 +172,8 @@ def test_cautions_of_files_that_say_more_or_less(tmp_path):
 def test_figures_are_those_of_the_rows(tmp_path):
     more = {"n_scored": 9, "n_total": 9, "interval": [4, 5], "bounds": [4, 5]}
     path = score_file(tmp_path / "x.json", "x", {"말0": 1, "말1": 2, "말2": None}, **more)
-    found = library.read_scores(path)
-    assert (found["average_score"], found["n_scored"], found["n_total"]) == (1.5, 2, 3)
+    found = store.load(path, TASKS).summary()
+    assert (found["mean"], found["n_scored"], found["n_total"]) == (1.5, 2, 3)
     assert found["bounds"] == [(3 + 1) / 3, (3 + 5) / 3]
 
 
@@ -196,21 +198,22 @@ def test_older_files_are_read(tmp_path):
     ]
     path = tmp_path / "old.json"
     path.write_text(json.dumps({"model_name": "old", "average_score": 3.25, "results": rows}))
-    value = library.read_scores(path)
-    assert [row["status"] for row in value["results"]] == ["ok", "api_error", "leaked", "ok"]
-    assert [row["score"] for row in value["results"]] == [5, None, None, 3]
-    assert (value["average_score"], value["n_scored"], value["n_total"]) == (4, 2, 4)
+    run = store.load(path, TASKS)
+    assert [row["status"] for row in run.rows.values()] == ["ok", "api_error", "leaked", "ok"]
+    assert list(run.values().values()) == [5, None, None, 3]
+    value = run.summary()
+    assert (value["mean"], value["n_scored"], value["n_total"]) == (4, 2, 4)
     assert value["bounds"] == [(8 + 2) / 4, (8 + 10) / 4]
-    assert len({row["id"] for row in value["results"]}) == 4
+    assert len(run.rows) == 4
     from malmat.files import row_id
 
-    assert value["results"][0]["id"] == row_id("question", "갓생?")
+    assert next(iter(run.rows)) == row_id("question", "갓생?")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"average_score": ...}, "no average_score nor total_usage_rate"),
+        ({"average_score": ...}, "no mean nor average_score nor total_usage_rate"),
         ({"model_name": ...}, "field 'model_name': missing"),
         ({"settings": None}, "field 'settings': expected an object"),
         ({"score": 7}, r"results\[0\]\.score': expected a score from 1 to 5, found 7"),
@@ -230,7 +233,7 @@ def test_bad_score_files_are_named(tmp_path, change, message):
             place[key] = new
     path.write_text(json.dumps(value))
     with pytest.raises(InputError, match=message):
-        library.read_scores(path)
+        store.load(path, TASKS)
 
 
 def test_two_files_of_one_model_are_told_apart(tmp_path):
@@ -238,9 +241,9 @@ def test_two_files_of_one_model_are_told_apart(tmp_path):
     second = score_file(tmp_path / "understand/score_results/two.json", "m", {"말": 4})
     assert list(read(tmp_path)) == ["m (one)", "m (two)"]
     again = score_file(tmp_path / "elsewhere/one.json", "m", {"말": 2})
-    names = library.distinct([library.read_scores(path) for path in (first, again)])
-    assert [result["model_name"] for result in names] == [f"m ({first})", f"m ({again})"]
-    assert names[0]["answered_by"] == "m"
+    names = store.distinct([store.load(path, TASKS) for path in (first, again)])
+    assert [run.model for run in names] == [f"m ({first})", f"m ({again})"]
+    assert names[0].answered_by == "m"
     assert second.exists()
 
 

@@ -312,6 +312,7 @@ print(json.dumps([[row["text"], row["batch_size"]] for row in rows]))
 """
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_into_memory_is_made_smaller():
     """The limit is real: the process may map so many more megabytes, and no more."""
     replies = {}
@@ -340,3 +341,90 @@ def test_the_batch_size_follows_the_free_memory(model, tokenizer, monkeypatch):
     assert sizes[0] == 1
     assert sizes == sorted(sizes)
     assert batching.fitting_batch(model, 400) < sizes[-1] or sizes[-1] == 64
+
+
+def answered_as(tokenizer, *pieces, until="line"):
+    """The reply of a model that writes the given pieces, then a word again and again."""
+    model = make_model(tokenizer)
+    ids = [token for piece in pieces for token in tokenizer(piece)["input_ids"]]
+    word = tokenizer("갓생")["input_ids"][0]
+    written = iter([*ids, *[word] * 40])
+    original = model.forward
+
+    def forward(*args, **kwargs):
+        output = original(*args, **kwargs)
+        output.logits[..., next(written)] = 1000.0
+        return output
+
+    model.forward = forward
+    sampling = Sampling(max_new_tokens=24, temperature=0, until=until)
+    prompt = chat.encode_prompt(tokenizer, ask("뭐 해?"))
+    return generate.generate(model, tokenizer, [prompt], ["a"], sampling)[0]
+
+
+def test_an_answer_may_end_with_its_first_line(tokenizer):
+    got = answered_as(tokenizer, "갓생 사는 중", "\n", "현타")
+    assert (got["text"], got["status"], got["finish_reason"]) == ("갓생 사는 중", "ok", "stop")
+    assert got["output_tokens"] == len(tokenizer("갓생 사는 중\n")["input_ids"])
+    # A leading line break is no end, nor is one behind blanks alone.
+    got = answered_as(tokenizer, "\n", " \n", "갓생", "\n\n", "현타")
+    assert (got["text"], got["status"]) == ("갓생", "ok")
+    # What another turn would be stands behind the end.
+    got = answered_as(tokenizer, "갓생", "\n", "<|im_start|>", "user")
+    assert (got["text"], got["status"]) == ("갓생", "ok")
+    got = answered_as(tokenizer, "갓생", "<|im_start|>", "\n")
+    assert got["status"] == "leaked"
+
+
+def test_without_that_setting_a_line_break_ends_nothing(tokenizer):
+    got = answered_as(tokenizer, "갓생 사는 중", "\n", "현타", until=None)
+    assert got["text"].startswith("갓생 사는 중\n현타")
+    assert got["status"] == "truncated"
+    assert answered_as(tokenizer, "갓생")["status"] == "truncated"  # no line break comes
+
+
+def test_the_line_break_that_ends_is_spared_from_the_penalty(tokenizer):
+    import torch
+
+    # The prompt's turns have line breaks, too.
+    break_, word = (tokenizer(text)["input_ids"][0] for text in ("\n", "갓생"))
+    prompt = chat.encode_prompt(tokenizer, ask("뭐 해?"))
+    assert break_ in prompt
+    logits = torch.zeros(1, len(tokenizer))
+    logits[0, break_], logits[0, word] = 50.0, 49.0
+    seen = torch.tensor([[break_]])
+    seeds = torch.zeros(1, dtype=torch.long)
+    greedy = Sampling(temperature=0, repetition_penalty=1.5)
+    assert choose(logits.clone(), seen, seeds, 0, greedy, []).tolist() == [word]
+    assert choose(logits.clone(), seen, seeds, 0, greedy, [break_]).tolist() == [break_]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_lines_end_alike_in_every_batch(tokenizer, kind):
+    import torch
+
+    model = MODELS[kind](tokenizer)
+    break_ = tokenizer("\n")["input_ids"][0]
+    with torch.no_grad():  # the line break becomes likely
+        head = model.get_output_embeddings().weight
+        head[break_] = head[5:25].sum(0)
+    questions = [q * (1 + n % 3) for n, (q, _) in enumerate(PAIRS * 3)]
+    requests = [{"key": str(n), "id": str(n), "messages": ask(q)} for n, q in enumerate(questions)]
+    sampling = Sampling(max_new_tokens=40, temperature=1.0, until="line")
+
+    def run(batch_size):
+        found = answer_all(
+            model, tokenizer, requests, sampling, batch_size=batch_size, done=lambda key: False
+        )
+        return {r["key"]: (r["text"], r["output_tokens"]) for records in found for r in records}
+
+    alone = run(1)
+    assert run(8) == alone
+    assert min(tokens for _, tokens in alone.values()) < 20
+
+
+def test_the_setting_leaves_older_keys_as_they_were():
+    assert "until" not in Sampling().as_dict()
+    assert Sampling(until="line").as_dict()["until"] == "line"
+    with pytest.raises(ValueError, match="until"):
+        Sampling(until="word")

@@ -18,7 +18,7 @@ from malmat.evaluate.results import ratings_path
 from malmat.files import digest, row_id, write_json, write_jsonl
 from malmat.journal import key_of
 from tasks import TASKS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ending
 
 TERMS = "title,content\n갓생,부지런한 생활을 뜻한다.\n텅장,텅 빈 통장을 뜻한다.\n"
 MODELS = ("secret-alpha", "secret-beta")
@@ -62,7 +62,7 @@ def refused(results, *words) -> str:
 
 @contextmanager
 def served(results, *words):
-    """The page's address and its process, ended by the test or with SIGINT."""
+    """The page's address and its process, ended by the test, else with SIGINT."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -73,7 +73,7 @@ def served(results, *words):
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
-    try:
+    with ending(process):
         lines = []
         for line in process.stdout:
             lines.append(line)
@@ -82,10 +82,9 @@ def served(results, *words):
         else:
             raise AssertionError("".join(lines))
         yield f"http://127.0.0.1:{port}", process
-    finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+            process.communicate(timeout=60)
 
 
 def rater(url: str):
@@ -106,6 +105,7 @@ def ratings(results, task: str, name: str) -> list[dict]:
     return [row for row in rows if "status" not in row]
 
 
+@pytest.mark.slow
 def test_a_rater_rates_is_killed_goes_on_and_corrects(results):
     with served(results, "understand", "--rater", "지민") as (url, process):
         page = rater(url)
@@ -148,6 +148,7 @@ def test_a_rater_rates_is_killed_goes_on_and_corrects(results):
         assert row["answer"] == digest(answer["answer"])
 
 
+@pytest.mark.slow
 def test_the_page_is_blind_escaped_and_calls_nobody(results):
     with served(results, "usage", "--rater", "jimin", "--limit", 2) as (url, _):
         page = rater(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -45,6 +46,7 @@ def refused(result, *parts):
 # --------------------------------------------------------------------------- local models
 
 
+@pytest.mark.slow
 def test_batches_do_not_change_answers_and_are_found(script, tmp_path, model_folder, questions):
     found = {}
     for size in ("1", "5", "auto"):
@@ -69,6 +71,7 @@ def test_batches_do_not_change_answers_and_are_found(script, tmp_path, model_fol
     assert run["run"]["cost_usd"] is None
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_its_batches(script, tmp_path, model_folder, questions):
     """What was lost is answered as it was before, also where 'auto' would take other batches."""
     whole, output = tmp_path / "whole.json", tmp_path / "cut.json"
@@ -115,6 +118,7 @@ def adapter(tmp_path, model_folder, tokenizer):
     return tmp_path / "tiny-lora"
 
 
+@pytest.mark.slow
 def test_four_bits_with_an_adapter_on_top(script, tmp_path, model_folder, adapter, questions):
     """bitsandbytes really quantizes, on the CPU too; the adapter changes the answers."""
     pytest.importorskip("bitsandbytes")
@@ -263,6 +267,7 @@ def shell(path, *words, cwd, **changes):
     )
 
 
+@pytest.mark.slow
 def test_exp_sh_with_one_bad_model_among_three(tmp_path, model_folder):
     """The bad one is a folder whose weights are cut short; both tasks of it are listed."""
     for name in ("one", "bad", "three"):
@@ -283,6 +288,7 @@ def test_exp_sh_with_one_bad_model_among_three(tmp_path, model_folder):
         assert models == {"one", "three"}
 
 
+@pytest.mark.slow
 def test_exp_sh_with_an_adapter_leaves_the_base_models_answers_alone(
     tmp_path, model_folder, adapter
 ):
@@ -334,11 +340,14 @@ def vllm(tmp_path):
     executable = folder / "vllm"
     executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.fake_vllm "$@"\n')
     executable.chmod(0o755)
-    return {
+    variables = {
         "PATH": f"{folder}:{os.environ['PATH']}",
         "FAKE_VLLM_ARGV": str(tmp_path / "argv.json"),
         "PORT": str(free_port()),
     }
+    yield variables
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.killpg(started(variables)["pid"], signal.SIGKILL)
 
 
 def started(vllm):

@@ -71,3 +71,13 @@ def test_slurm_starts_one_launcher_a_node_with_its_rank_and_the_head_as_address(
         assert options["--main_process_ip"] == "node-a"
         assert options["--model_name"] == "owner/a model"
         assert words[-3:] == ["--seed", "7 8", ""]
+
+
+@pytest.mark.parametrize(
+    "name", ["dpo", "lora_fine_tuning", "transformers_full_fine_tuning", "unsloth_fine_tuning"]
+)
+def test_help_of_a_shell_script_is_the_comment_at_its_head(name):
+    path = ROOT / "src" / "train" / f"train_{name}.sh"
+    result = subprocess.run(["bash", str(path), "--help"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[0] == path.read_text("utf-8").splitlines()[1][2:]

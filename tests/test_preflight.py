@@ -9,11 +9,11 @@ from malmat.errors import InputError
 from malmat.files import write_json
 from malmat.lm import chat
 from malmat.lm.chat import IGNORE
-from malmat.text.leaks import QUESTION_FILES, find_leaks, leak_gate
+from malmat.text.leaks import find_leaks, leak_gate
 from malmat.train import licence as licences
 from malmat.train.checks import check, plan, report, round_trip
 from malmat.train.memory import memory
-from tests.conftest import CHATML, PAIRS, make_model, make_tokenizer
+from tests.conftest import CHATML, PAIRS, ROOT, make_model, make_tokenizer
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASK = {"role": "user", "content": "주말에 뭐 해?"}
@@ -508,15 +508,50 @@ def test_the_gate_stops_and_names_the_way_out():
         leak_gate([clean, held], held=[held], path="train.jsonl")
     kinds = [leak["kind"] for leak in leak_gate([held], held=[held], allow=True)]
     assert kinds == ["held-out term", "held-out row"]
-    asked = json.loads(QUESTION_FILES[0].read_text("utf-8"))[0]["question"]
+
+
+def test_the_gate_knows_the_items_that_its_caller_gives():
+    items = [
+        {"id": "q", "question": "그 영화 결말 어땠는지 말해 줘"},
+        {"id": "u", "title": "점메추", "split": "unseen", "question": "점메추 뜻이 뭐야?"},
+        {"id": "s", "title": "오픈런", "split": "seen"},
+    ]
+    asked = pair("그 영화 결말 어땠는지 말해 줘!", "재미있었어")
+    unseen = pair("점심 뭐 먹지", "오늘의 점메추는 김밥")
+    seen = pair("줄 길어?", "오픈런 아니면 못 먹어")
+    assert leak_gate([asked, unseen, seen]) == []
+    leaks = leak_gate([asked, unseen, seen], items, allow=True)
+    assert [(leak["id"], leak["kind"]) for leak in leaks] == [
+        (asked["id"], "evaluation question"),
+        (unseen["id"], "held-out term"),
+    ]
+    forms = [{"title": "점메추", "forms": ["점심메뉴추천"]}]
+    other = pair("뭐 먹지", "점심 메뉴 추천 받는다")
+    assert leak_gate([other], items) == []
+    with pytest.raises(InputError, match="held-out term"):
+        leak_gate([other], items, terms=forms)
+
+
+@pytest.mark.parametrize("task", ["understand", "usage"])
+def test_the_training_scripts_keep_the_questions_of_their_tasks_out(monkeypatch, task):
+    monkeypatch.syspath_prepend(str(ROOT / "src" / "train"))
+    from evaluated import EVAL, evaluation_items
+
+    written = json.loads((EVAL / f"{task}_questions.json").read_text("utf-8"))
+    asked = written[0]["question"] if task == "understand" else written["questions"][0]
     preference = {
         "id": "p",
         "messages": [{**ASK, "content": asked}],
         "chosen": "응",
         "rejected": "아니",
     }
+    items = evaluation_items(["understand", "usage"])
+    assert sum(item.get("split") == "unseen" for item in items) == 50
     with pytest.raises(InputError, match="evaluation question"):
-        leak_gate([preference])
+        leak_gate([preference], items)
+    assert leak_gate([preference], evaluation_items([])) == []
+    with pytest.raises(InputError, match="no task 'usege'"):
+        evaluation_items(["usege"])
 
 
 # --------------------------------------------------------------------------- licence

@@ -12,9 +12,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from malmat.evaluate import plots, stats
 from malmat.evaluate import report as library
-from malmat.evaluate import stats
-from malmat.evaluate.compare import read_folder
+from malmat.evaluate.results import Run, load_folder
+from tasks import TASKS
 
 TITLES = [f"말{number:02}" for number in range(12)]
 
@@ -22,9 +23,9 @@ TITLES = [f"말{number:02}" for number in range(12)]
 def summary(rows, task):
     if task == "understand":
         values, clusters = [row["score"] for row in rows], [row["title"] for row in rows]
-        return stats.summarize(values, worst=1, best=5, clusters=clusters)
+        return stats.summarize(values, low=1, high=5, clusters=clusters)
     values = [None if row["used"] is None else float(row["used"]) for row in rows]
-    return stats.summarize(values, worst=0, best=1, rate=True)
+    return stats.summarize(values, low=0, high=1, rate=True)
 
 
 def write(path, value):
@@ -45,8 +46,8 @@ def score_file(folder, name, task, judge, rows, **more):
         "results": rows,
     }
     if task == "understand":
-        value["seen"] = summary(rows[:6], task)
-        value["unseen"] = summary(rows[6:], task)
+        for index, row in enumerate(rows):
+            row["split"] = "seen" if index < 6 else "unseen"
     write(folder / task / f"score_results/{name}_{task}_{judge}_score_results.json", value | more)
 
 
@@ -99,8 +100,7 @@ def folder(tmp_path):
 
 
 def section(folder, task="understand", baseline="base"):
-    results = read_folder(folder, task)
-    return library.section(task, results[0]["scorer_name"], results, baseline, folder)
+    return library.section(load_folder(folder, TASKS[task]), baseline, folder)
 
 
 # ------------------------------------------------------------------------- figures
@@ -114,16 +114,15 @@ def test_leaderboard_has_counts_intervals_bounds_and_verdicts(folder):
     assert weak["all"]["bounds"][0] < weak["all"]["mean"] < weak["all"]["bounds"][1]
     assert (tuned["difference"]["verdict"], weak["difference"]["verdict"]) == ("better", "tied")
     assert base["difference"] is None
-    assert tuned["gap"]["difference"] == 0
-    assert [piece["name"] for piece in tuned["parts"]] == ["seen", "unseen"]
+    assert tuned["slices"]["split"]["gap"]["difference"] == 0
+    assert [piece["name"] for piece in tuned["slices"]["split"]["parts"]] == ["seen", "unseen"]
 
 
 def test_a_mean_over_a_minority_does_not_lead(folder):
-    results = read_folder(folder, "understand")
-    for row in results[1]["results"][:6]:
-        row |= {"status": "truncated", "score": None}
-    results[1] |= {"average_score": 5.0, "n_scored": 6}
-    part = library.section("understand", "judge", results, "base", folder)
+    runs = load_folder(folder, TASKS["understand"])
+    for row in list(runs[1].rows.values())[:6]:
+        row |= {"status": "truncated", "value": None}
+    part = library.section(runs, "base", folder)
     assert [row["name"] for row in part["rows"]] == ["base", "weak|er", "tuned"]
 
 
@@ -152,18 +151,19 @@ def test_failed_rows_show_what_is_left(folder):
     assert failed["말01"]["text"] == "글쎄요"
     assert failed["말02"]["text"] == "blocked: SAFETY"
     long = {"status": "truncated", "question": "?", "answer": "처음" + "가" * 999 + "끝"}
-    (row,) = library.failed({"model_name": "m", "results": [long]})
+    (row,) = library.failed(Run(TASKS["understand"], "m", "judge", {"a": long}))
     assert row["text"].startswith("…")
     assert row["text"].endswith("끝")
     assert len(row["text"]) == library.EXCERPT + 2
 
 
 def test_distributions_count_scores_and_not_failures(folder):
-    tuned, _, weak = section(folder)["distributions"]
+    tuned, _, weak = section(folder)["distributions"]["figures"]
     assert [bar["count"] for bar in tuned["bars"]] == [0, 0, 4, 4, 4]
     assert sum(bar["count"] for bar in weak["bars"]) == weak["n"] == 9
     assert sum(bar["share"] for bar in weak["bars"]) == pytest.approx(1)
-    base = next(d for d in section(folder, "usage")["distributions"] if d["name"] == "base")
+    usage = section(folder, "usage")["distributions"]["figures"]
+    base = next(figure for figure in usage if figure["name"] == "base")
     assert [bar["count"] for bar in base["bars"]] == [10, 2, 0, 0]
 
 
@@ -175,7 +175,7 @@ def test_fractional_scores_get_half_points(tmp_path):
     ]
     score_file(tmp_path, "m", "understand", "local", rows)
     part = section(tmp_path, baseline=None)
-    bars = {bar["label"]: bar["count"] for bar in part["distributions"][0]["bars"]}
+    bars = {bar["label"]: bar["count"] for bar in part["distributions"]["figures"][0]["bars"]}
     assert bars == {"1": 2, "1.5": 1, "2": 0, "2.5": 0, "3": 0, "3.5": 0, "4": 0, "4.5": 2}
     assert part["answers"][0]["answers"][0]["judge"] == ["1: 10%  2: 20%  3: 30%  4: 30%  5: 10%"]
     assert part["gaps"] == []
@@ -212,7 +212,7 @@ def test_settings_that_differ_stand_apart(folder):
 )
 def test_the_axis_of_differences(reach, limit):
     gaps = [{"interval": [-0.01, reach]}, {"interval": None}]
-    assert library.round_limit(gaps, 4) == pytest.approx(limit)
+    assert plots.round_limit(gaps, 4) == pytest.approx(limit)
 
 
 # ---------------------------------------------------------------------------- page

@@ -77,6 +77,7 @@ def judge(prompt: str, body: dict) -> str:
 STORM = {"429": 0.15, "503": 0.05, "reset": 0.05, "bad_json": 0.05}
 
 
+@pytest.mark.slow
 def test_kills_and_faults_end_in_the_same_averages(script, tmp_path, terms):
     mode, mean = "understand", "average_score"
     titles = list(TERMS)
@@ -405,6 +406,7 @@ def test_a_use_is_of_a_listed_term(tmp_path, monkeypatch, answer, term, terms, o
     assert verdict.get("other") == other
 
 
+@pytest.mark.slow
 def test_several_judgements_of_a_use(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
     yes = {"used": True, "term": "갓생", "other": ""}

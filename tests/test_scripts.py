@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -16,6 +17,10 @@ SCRIPTS = sorted(
     for pattern in ("*.py", "src/*/*.py")
     for path in ROOT.glob(pattern)
     if "parser(__doc__)" in path.read_text(encoding="utf-8")
+)
+
+SHELL = sorted(
+    str(path.relative_to(ROOT)) for pattern in ("*.sh", "src/*/*.sh") for path in ROOT.glob(pattern)
 )
 
 TERMS = [
@@ -67,6 +72,25 @@ def test_help_answers_without_loading_a_framework(path):
     assert result.returncode == 0, result.stderr
     assert "Reads" in result.stdout
     assert "--" in result.stdout
+
+
+@pytest.mark.parametrize("path", SHELL)
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help_of_a_shell_script_is_its_head_and_starts_nothing(path, word, tmp_path):
+    result = subprocess.run(
+        ["bash", str(ROOT / path), word],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHON": str(tmp_path / "no-python")},
+        capture_output=True,
+        text=True,
+        timeout=1,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    source = (ROOT / path).read_text(encoding="utf-8").splitlines()
+    head = [line for line in source if not line.startswith("#!")]
+    assert result.stdout.splitlines()[0] == head[0].removeprefix("# ")
+    assert "set -" not in result.stdout
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------- bad input
@@ -221,6 +245,7 @@ def questions_file(tmp_path):
     return write(tmp_path / "questions.json", {"questions": [q for q, _ in PAIRS]})
 
 
+@pytest.mark.slow
 def test_answers_and_scores_through_a_faulty_server_are_those_without_faults(
     script, tmp_path, terms
 ):
@@ -307,6 +332,7 @@ def test_the_lexicon_judges_usage_by_morphology(script, tmp_path, terms):
     assert score["results"][2]["terms"] == ["점메추"]
 
 
+@pytest.mark.slow
 def test_local_answers_local_judge_and_report(script, tmp_path, model_folder, terms):
     rows = [
         {"title": term["title"], "question": f"{term['title']} 이야기 {i}"}
@@ -366,8 +392,6 @@ def test_local_answers_local_judge_and_report(script, tmp_path, model_folder, te
 
 
 def shell(path, *words, cwd, **environment):
-    import os
-
     clean = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
     settings = {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
@@ -380,6 +404,7 @@ def shell(path, *words, cwd, **environment):
     )
 
 
+@pytest.mark.slow
 def test_exp_sh_goes_on_after_a_failed_model_and_says_so(tmp_path):
     def answer(prompt: str, body: dict) -> str:
         return "오늘도 갓생 살았다"

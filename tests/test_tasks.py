@@ -90,3 +90,28 @@ def test_a_file_without_a_task_is_named(tmp_path, text, problem):
     twice = ROOT / "src/eval/usage.py"
     with pytest.raises(InputError, match="already"):
         load_tasks([twice, twice])
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_the_readmes_task_runs_through_every_stage(script, tmp_path, model_folder, page):
+    """The file, the questions and the commands as they stand on the page; the model is a tiny one
+    instead of the embedded one."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"```(python|json)\n(.*?)```", text, re.DOTALL))
+    assert len(blocks["python"].splitlines()) <= 30
+    (tmp_path / "proverbs.py").write_text(blocks["python"], encoding="utf-8")
+    (tmp_path / "proverbs.json").write_text(blocks["json"], encoding="utf-8")
+    (commands,) = re.findall(r"```bash\n(export MALMAT_TASKS=.*?)```", text, re.DOTALL)
+    lines = [line for line in commands.splitlines() if line.startswith("python ")]
+    assert [line.split()[1].rpartition("/")[2] for line in lines] == [
+        "infer.py", "score.py", "infer.py", "score.py", "compare.py", "report.py",
+    ]  # fmt: skip
+    for line in lines:
+        words = line.replace(".py embedded local", f".py {model_folder} local").split()[1:]
+        words = [model_folder.name if word == "embedded" else word for word in words]
+        words += ["--results_dir", "results"]
+        result = script(*words, MALMAT_TASKS="proverbs.py")
+        assert result.returncode == 0, (line, result.stderr)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "아랫물이 맑다" in page
+    assert "사람 사이" in page

@@ -45,27 +45,41 @@ def plain_loss(model, examples) -> float:
     return total / count
 
 
+def config(folder, kind="SFTConfig", **options):
+    import trl
+
+    return getattr(trl, kind)(
+        output_dir=str(folder), max_length=None, use_cpu=True, bf16=False, report_to="none",
+        gradient_checkpointing=False, **options,
+    )  # fmt: skip
+
+
+def encode(path, folder):
+    """The rows of a file as a script encodes them for the model in a folder."""
+    from malmat.lm.load import load_tokenizer
+    from malmat.train.examples import Examples, read_training_rows, read_wording
+
+    rows = read_training_rows(str(path), preferences=False)
+    wording = read_wording("src/eval/prompt.py:CHAT")
+    return Examples(rows, load_tokenizer(str(folder)), 512, wording=wording).texts()
+
+
 @pytest.mark.parametrize("way", ["packed", "padded", "native"])
 def test_loss_equals_one_at_a_time_with_full_logits(tmp_path, tokenizer, examples, way):
-    from transformers import TrainingArguments
-
-    from malmat.train.trainers import AnswerTrainer, can_pack
+    from malmat.train.trainers import AnswerTrainer, OwnLossTrainer, can_pack, data_set
 
     model = make_model(tokenizer)
     assert can_pack(model)
-    args = TrainingArguments(
-        output_dir=str(tmp_path), per_device_eval_batch_size=3, use_cpu=True, report_to="none"
-    )
+    args = config(tmp_path, per_device_eval_batch_size=3)
     if way == "padded":  # as for a model whose code came from elsewhere
         type(model).__module__, original = "elsewhere", type(model).__module__
     try:
-        trainer = AnswerTrainer(
+        trainer = (OwnLossTrainer if way == "native" else AnswerTrainer)(
             model=model,
             args=args,
-            examples=examples,
-            held=examples,
-            tokenizer=tokenizer,
-            native_loss=way == "native",
+            train_dataset=data_set(examples),
+            eval_dataset=data_set(examples),
+            processing_class=tokenizer,
         )
     finally:
         if way == "padded":
@@ -102,11 +116,11 @@ def answers_by_heart(folder, **options) -> int:
     """How many of the pairs a tuned model answers word for word, and ends by itself."""
     from malmat.lm.generate import Sampling, generate
     from malmat.lm.load import load_model, load_tokenizer
-    from malmat.prompts import chat_messages, load_prompts
+    from malmat.prompts import load_prompts, user_message
 
     tokenizer, model = load_tokenizer(str(folder)), load_model(str(folder), **options)
-    prompts = load_prompts()
-    ids = [chat.encode_prompt(tokenizer, chat_messages(prompts, q)) for q, _ in PAIRS]
+    chat_text = load_prompts()["CHAT"]
+    ids = [chat.encode_prompt(tokenizer, user_message(chat_text, question=q)) for q, _ in PAIRS]
     names = [str(number) for number in range(len(ids))]
     replies = generate(model, tokenizer, ids, names, Sampling(max_new_tokens=60))
     return sum(
@@ -115,6 +129,7 @@ def answers_by_heart(folder, **options) -> int:
     )
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_memorizes_pairs_and_stops_by_itself(tmp_path, script, model_folder):
     data = write_pairs(tmp_path / "pairs.jsonl")
     words = command(
@@ -147,6 +162,7 @@ def test_full_fine_tuning_memorizes_pairs_and_stops_by_itself(tmp_path, script, 
     assert "--overwrite" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_lora_run_resumes_to_the_same_weights(tmp_path, script, model_folder):
     data = write_pairs(tmp_path / "pairs.jsonl")
     options = {"max_steps": 40, "learning_rate": "1e-2", "lora_r": 4}
@@ -226,6 +242,7 @@ METHODS = {  # name → options, quantization to load with
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_kind_of_adapter_memorizes_pairs_and_stops_by_itself(
     tmp_path, script, model_folder, method
@@ -282,45 +299,57 @@ def write_preferences(path):
     return path
 
 
-def test_dpo_loss_is_the_papers_formula(tmp_path, tokenizer, examples):
+@pytest.fixture
+def preferences(tokenizer):
+    """Each question with its own answer, and with that of another."""
+    rows = []
+    for (question, chosen), (_, rejected) in zip(PAIRS, PAIRS[3:], strict=False):
+        ask = {"role": "user", "content": question}
+        answers = [{"role": "assistant", "content": text} for text in (chosen, rejected)]
+        texts = [chat.encode_example(tokenizer, [ask, answer]) for answer in answers]
+        rows.append(dict(zip(("chosen", "rejected"), texts, strict=True)))
+    return rows
+
+
+def test_dpo_loss_is_the_papers_formula(tmp_path, tokenizer, preferences):
     """Against log-probabilities counted one text at a time with full logits."""
     import math
 
-    from peft import LoraConfig, get_peft_model
-    from transformers import TrainingArguments
+    from peft import LoraConfig
+    from trl import DPOTrainer
 
-    from malmat.train.trainers import PreferenceTrainer
+    from malmat.train.trainers import PreferenceTrainer, data_set
 
     def score(net, example) -> float:
         labelled = sum(label != IGNORE for label in example["labels"])
         return -plain_loss(net, [example]) * labelled
 
-    base = make_model(tokenizer)
-    rows = [{"chosen": a, "rejected": b} for a, b in zip(examples, examples[3:], strict=False)]
+    base, rows = make_model(tokenizer), preferences
     reference = [[score(base, row[side]) for side in ("chosen", "rejected")] for row in rows]
-    config = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
-    policy = get_peft_model(base, config).eval()
+    trainer = PreferenceTrainer(
+        model=base,
+        args=config(tmp_path, "DPOConfig", per_device_eval_batch_size=2, beta=0.3),
+        train_dataset=data_set(rows),
+        eval_dataset=data_set(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+        ),
+    )
+    assert isinstance(trainer, DPOTrainer)
+    policy = trainer.model.eval()
     losses = []
     for row, (chosen, rejected) in zip(rows, reference, strict=True):
         margin = (score(policy, row["chosen"]) - chosen) - (
             score(policy, row["rejected"]) - rejected
         )
         losses.append(math.log1p(math.exp(-0.3 * margin)))
-    trainer = PreferenceTrainer(
-        model=policy,
-        args=TrainingArguments(
-            output_dir=str(tmp_path), per_device_eval_batch_size=2, use_cpu=True, report_to="none"
-        ),
-        examples=rows,
-        held=rows,
-        tokenizer=tokenizer,
-        beta=0.3,
-    )
     found = trainer.evaluate()["eval_loss"]
     assert found == pytest.approx(sum(losses) / len(losses), rel=1e-4)
     assert abs(found - math.log(2)) > 0.01  # the adapter does differ from its reference
 
 
+@pytest.mark.slow
 def test_dpo_prefers_the_chosen_answers_on_top_of_a_merged_adapter(tmp_path, script, model_folder):
     sft = tmp_path / "sft"
     data = write_pairs(tmp_path / "pairs.jsonl")
@@ -375,14 +404,15 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_it_gets_no_better(
     assert record["best_step"] == best
     assert record["heldout_loss"] == curve[best] < curve[0]
 
-    from malmat.lm.load import load_model, load_tokenizer
-    from malmat.train.examples import Rows
+    from malmat.lm.load import load_model
 
     folder = str(tmp_path / "out")
-    texts = Rows(str(held), load_tokenizer(folder), 512).texts()
-    assert plain_loss(load_model(folder), texts) == pytest.approx(curve[best], rel=1e-4)
+    assert plain_loss(load_model(folder), encode(held, folder)) == pytest.approx(
+        curve[best], rel=1e-4
+    )
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_good_checkpoint_and_the_run_goes_on(
     tmp_path, script, model_folder
 ):
@@ -432,6 +462,7 @@ def forget_the_end(output) -> None:
         path.unlink()
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_after_its_last_step_trains_no_step_more(tmp_path, script, model_folder):
     data = write_pairs(tmp_path / "pairs.jsonl")
     words = command(
@@ -447,6 +478,7 @@ def test_a_run_cut_off_after_its_last_step_trains_no_step_more(tmp_path, script,
     assert not (tmp_path / "out" / "checkpoint-4").exists()
 
 
+@pytest.mark.slow
 def test_early_stopping_counts_on_and_the_best_is_found_in_a_moved_folder(
     tmp_path, script, model_folder
 ):
@@ -484,6 +516,7 @@ def test_early_stopping_counts_on_and_the_best_is_found_in_a_moved_folder(
     assert weights(moved) == before
 
 
+@pytest.mark.slow
 def test_starting_anew_leaves_nothing_of_the_run_before(tmp_path, script, model_folder):
     data, output = write_pairs(tmp_path / "pairs.jsonl"), tmp_path / "out"
     words = command(model_folder, data, output, "train_lora_fine_tuning.py", max_steps=2, merge=())
@@ -497,9 +530,9 @@ def test_starting_anew_leaves_nothing_of_the_run_before(tmp_path, script, model_
     assert not (output / "adapter_config.json").exists()
 
 
+@pytest.mark.slow
 def test_an_adapter_is_trained_on_together_with_what_it_learned(tmp_path, script, model_folder):
-    from malmat.lm.load import load_model, load_tokenizer
-    from malmat.train.examples import Rows
+    from malmat.lm.load import load_model
 
     data, name = write_pairs(tmp_path / "pairs.jsonl"), "train_lora_fine_tuning.py"
     options = {"max_steps": 40, "learning_rate": "1e-2"}
@@ -509,8 +542,7 @@ def test_an_adapter_is_trained_on_together_with_what_it_learned(tmp_path, script
     assert result.returncode == 0, result.stderr
     loss = {}
     for folder in (model_folder, tmp_path / "a1", tmp_path / "a2"):
-        texts = Rows(str(data), load_tokenizer(str(folder)), 512).texts()
-        loss[folder.name] = plain_loss(load_model(str(folder)), texts)
+        loss[folder.name] = plain_loss(load_model(str(folder)), encode(data, folder))
     assert loss["a2"] <= loss["a1"] < loss["tiny-llama"] - 0.3
     card = (tmp_path / "a2" / "README.md").read_text()
     assert f"base_model: {model_folder}" in card
@@ -537,14 +569,12 @@ def test_a_misspelt_option_changes_nothing(tmp_path, script, model_folder, optio
     assert not (tmp_path / "out").exists()
 
 
-def test_dpo_runs_padded_where_examples_cannot_share_a_row(tmp_path, tokenizer, examples):
-    from peft import LoraConfig, get_peft_model
-    from transformers import TrainingArguments
+def test_dpo_runs_padded_where_examples_cannot_share_a_row(tmp_path, tokenizer, preferences):
+    from peft import LoraConfig
 
-    from malmat.train.trainers import PreferenceTrainer
+    from malmat.train.trainers import PreferenceTrainer, data_set
 
-    rows = [{"chosen": a, "rejected": b} for a, b in zip(examples, examples[3:], strict=False)]
-    found = []
+    rows, found = preferences, []
     for packed in (True, False):
         base = make_model(tokenizer)
         kind = type(base)
@@ -553,17 +583,16 @@ def test_dpo_runs_padded_where_examples_cannot_share_a_row(tmp_path, tokenizer, 
             (kind.__module__),
         )
         try:
-            config = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
             trainer = PreferenceTrainer(
-                model=get_peft_model(base, config),
-                args=TrainingArguments(
-                    output_dir=str(tmp_path), max_steps=2, use_cpu=True, report_to="none",
-                    per_device_train_batch_size=2, save_strategy="no",
+                model=base,
+                args=config(
+                    tmp_path, "DPOConfig", max_steps=2, per_device_train_batch_size=2,
+                    save_strategy="no", beta=0.1,
                 ),
-                examples=rows,
-                held=rows,
-                tokenizer=tokenizer,
-                beta=0.1,
+                train_dataset=data_set(rows),
+                eval_dataset=data_set(rows),
+                processing_class=tokenizer,
+                peft_config=LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False),
             )  # fmt: skip
         finally:
             kind.__module__ = original
@@ -585,6 +614,7 @@ def test_the_effective_batch_stays_whatever_the_number_of_processes():
         batch_shape(4, 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_two_processes_have_the_losses_of_one(tmp_path, script, model_folder, method):
     """Data parallel over gloo, as Accelerate starts it on machines without a GPU."""

@@ -17,8 +17,14 @@ from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
 from malmat.errors import InputError
-from malmat.files import check_fields, read_json, read_rows, write_json
+from malmat.files import read_json, read_rows, write_json
+from malmat.formats import Nested, Pair
+from malmat.schema import Text, validate
 from malmat.text.duplicates import squeeze
+
+
+class TitledPair(Pair):
+    title: Text
 
 
 def arguments():
@@ -31,59 +37,65 @@ def arguments():
 def main() -> None:
     args = arguments()
     show_settings("merge", vars(args))
-    merged: dict[str, dict] = {}
-    seen: dict[tuple, dict] = {}  # (title, question, answer) → the pair that counts
-    answers: dict[tuple, str] = {}  # (title, question) → its first answer
-    conflicts, repeated = [], 0
+    merged = Merged()
     for path, line, row in (entry for source in args.sources for entry in rows_of(source)):
-        row = nested(row, path, line)
+        merged.add(nested(row, path, line), relative(path))
+    write_json(args.output, list(merged.terms.values()))
+    for conflict in merged.conflicts:
+        print(f"  {conflict}")
+    if merged.conflicts:
+        print(f"{len(merged.conflicts)} conflicts: the first source counts")
+    terms, pairs = len(merged.terms), sum(len(t["conversations"]) for t in merged.terms.values())
+    print(f"merged {terms} terms, {pairs} pairs; {merged.repeated} repeated pairs left out")
+    print(f"wrote {relative(args.output)}")
+
+
+class Merged:
+    """The terms so far, in the order they first appeared, and what was seen twice."""
+
+    def __init__(self) -> None:
+        self.terms: dict[str, dict] = {}
+        self.conflicts: list[str] = []
+        self.repeated = 0
+        self._pairs: dict[tuple, dict] = {}  # (title, question, answer), squeezed → the pair
+        self._answers: dict[tuple, str] = {}  # (title, question), squeezed → its first answer
+
+    def add(self, row: dict, source: str) -> None:
         title, description = row["title"].strip(), str(row.get("description") or "").strip()
-        term = merged.setdefault(
+        term = self.terms.setdefault(
             title, {"title": title, "description": description, "conversations": []}
         )
         term["description"] = term["description"] or description
         if description and description != term["description"]:
-            conflicts.append(f"{title}: another description in {relative(path)}")
-        for index, pair in enumerate(row["conversations"]):
-            where = f"conversations[{index}]."
-            check_fields(pair, {"q": str, "a": str}, path=path, line=line, where=where)
-            question, answer = (squeeze(title), squeeze(pair["q"])), squeeze(pair["a"])
-            first = seen.get((*question, answer))
-            if first is not None:
-                repeated += 1
-                if pair.get("model") != first.get("model"):
-                    conflicts.append(
-                        f"{title}: '{pair['q'][:30]}' by {first.get('model')}, and by "
-                        f"{pair.get('model')} in {relative(path)}"
-                    )
-                continue
-            if answers.setdefault(question, answer) != answer:
-                conflicts.append(
-                    f"{title}: '{pair['q'][:30]}' has another answer in "
-                    f"{relative(path)} (both are kept)"
-                )
-            kept = {name: pair[name] for name in ("context", "q", "a", "model") if name in pair}
-            seen[(*question, answer)] = kept
-            term["conversations"].append(kept)
-    write_json(args.output, list(merged.values()))
-    pairs = sum(len(term["conversations"]) for term in merged.values())
-    for conflict in conflicts:
-        print(f"  {conflict}")
-    if conflicts:
-        print(f"{len(conflicts)} conflicts: the first source counts")
-    print(f"merged {len(merged)} terms, {pairs} pairs; {repeated} repeated pairs left out")
-    print(f"wrote {relative(args.output)}")
+            self.conflicts.append(f"{title}: another description in {source}")
+        for pair in row["conversations"]:
+            self._add_pair(term, pair, source)
+
+    def _add_pair(self, term: dict, pair: dict, source: str) -> None:
+        name = f"{term['title']}: '{pair['q'][:30]}'"
+        question, answer = (squeeze(term["title"]), squeeze(pair["q"])), squeeze(pair["a"])
+        first = self._pairs.get((*question, answer))
+        if first is not None:
+            self.repeated += 1
+            if pair.get("model") != first.get("model"):
+                writers = f"by {first.get('model')}, and by {pair.get('model')}"
+                self.conflicts.append(f"{name} {writers} in {source}")
+            return
+        if self._answers.setdefault(question, answer) != answer:
+            self.conflicts.append(f"{name} has another answer in {source} (both are kept)")
+        kept = {key: pair[key] for key in ("context", "q", "a", "model") if key in pair}
+        self._pairs[(*question, answer)] = kept
+        term["conversations"].append(kept)
 
 
 def nested(row: object, path: Path, line: int) -> dict:
     """The row in the nested shape: a flat one becomes a term with one pair."""
     if isinstance(row, dict) and "conversations" not in row and "question" in row:
-        fields = {"title": str, "question": str, "answer": str}
-        check_fields(row, fields, path=path, line=line)
+        validate(TitledPair, row, path=path, line=line)
         extra = {name: row[name] for name in ("context", "model") if row.get(name)}
         pair = {"q": row["question"], "a": row["answer"], **extra}
-        row = {"title": row["title"], "conversations": [pair]}
-    return check_fields(row, {"title": str, "conversations": list}, path=path, line=line)
+        return {"title": row["title"], "conversations": [pair]}
+    return validate(Nested, row, path=path, line=line).model_dump()
 
 
 def rows_of(source: str):

@@ -25,8 +25,11 @@ from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
 from malmat.errors import InputError
+from malmat.evaluate.items import held_back
+from malmat.evaluate.task import registered_tasks
 from malmat.files import digest, file_digest, read_json, read_rows, write_json, write_jsonl
-from malmat.formats import read_pairs, read_questions, read_terms
+from malmat.formats import OptionalText, read_pairs, read_questions, read_terms
+from malmat.schema import Row, Text, validate
 from malmat.text.duplicates import THRESHOLD, squeeze
 from malmat.text.leaks import find_leaks
 
@@ -39,9 +42,7 @@ def arguments():
     options.add_argument("--input", default=str(HERE.parents[1] / "merged_final.json"))
     options.add_argument("--questions", default=str(EVAL / "meme_sample_with_questions.jsonl"))
     options.add_argument(
-        "--eval_questions",
-        nargs="*",
-        default=[str(EVAL / "understand_questions.json"), str(EVAL / "usage_questions.json")],
+        "--eval_questions", nargs="*", help="files of questions (default: those of all tasks)"
     )
     options.add_argument("--terms", default=str(HERE / "terms.csv"), help="forms of the terms")
     options.add_argument("--output_dir", default=str(HERE.parents[1] / "data"))
@@ -65,14 +66,20 @@ def main() -> None:
         print(f"already split: {relative(output)}")
         return
     pairs = read_pairs(args.input)
-    asked = [row for _, row in read_rows(args.questions)]
+    evaluated, questions = evaluated_terms_and_questions(args)
     titles = list(dict.fromkeys(pair["title"] for pair in pairs))
-    unseen = [row["title"] for row in asked if row.get("split") == "unseen"]
+    unseen = [term.title for term in evaluated if term.split == "unseen"]
     heldout = draw(titles, unseen, args.heldout_share, args.seed)
     train = [pair for pair in pairs if pair["title"] not in heldout]
     held = [pair for pair in pairs if pair["title"] in heldout]
 
-    leaks = gate(args, train, held, sorted({*heldout, *unseen}))
+    leaks = find_leaks(
+        train,
+        terms=with_forms(sorted({*heldout, *unseen}), args.terms),
+        questions=questions,
+        held=held,
+        threshold=args.threshold,
+    )
     show_leaks(leaks, args)
     if leaks and args.leaks == "drop":
         leaking = {leak["id"] for leak in leaks}
@@ -94,18 +101,37 @@ def main() -> None:
         },
     )
     known = {variant(title) for title in trained}
-    seen = sum(variant(row["title"]) in known for row in asked)
+    seen = sum(variant(term.title) in known for term in evaluated)
     print(
         f"train: {len(train)} pairs of {len(trained)} terms; "
         f"held out: {len(held)} pairs of {len(heldout & set(titles))} terms"
     )
-    print(f"{seen} of {len(asked)} evaluation terms are trained on, {len(asked) - seen} are not")
+    rest = len(evaluated) - seen
+    print(f"{seen} of {len(evaluated)} evaluation terms are trained on, {rest} are not")
     print(f"wrote {relative(output)}/train.jsonl, heldout.jsonl, split.json")
 
 
+class EvaluatedTerm(Row):
+    title: Text
+    split: OptionalText = ""
+
+
+def evaluated_terms_and_questions(args) -> tuple[list[EvaluatedTerm], list[str]]:
+    """The terms that the evaluation is about, and the texts of its questions."""
+    rows = read_rows(args.questions)
+    terms = [validate(EvaluatedTerm, row, path=args.questions, line=n) for n, row in rows]
+    if args.eval_questions is None:
+        items = held_back(registered_tasks().values())
+        return terms, [item["question"] for item in items if item.get("question")]
+    return terms, [row["question"] for path in args.eval_questions for row in read_questions(path)]
+
+
 def identity_of(args) -> str:
-    """What determines the split: the settings and the bytes of every file it reads."""
-    files = [args.questions, args.terms, *args.eval_questions]
+    """A digest of what determines the split: the settings and the bytes of every file it reads."""
+    asked = args.eval_questions
+    if asked is None:
+        asked = list(dict.fromkeys(str(task.questions) for task in registered_tasks().values()))
+    files = [args.questions, args.terms, *asked]
     files += [args.input] if Path(args.input).is_file() else []
     contents = [file_digest(path) for path in files if Path(path).is_file()]
     knobs = {name: value for name, value in vars(args).items() if name != "output_dir"}
@@ -113,6 +139,7 @@ def identity_of(args) -> str:
 
 
 def is_done(output: Path, identity: str) -> bool:
+    """Whether the folder holds the split of this identity."""
     record = output / "split.json"
     files = [output / "train.jsonl", output / "heldout.jsonl", record]
     return all(path.is_file() for path in files) and read_json(record).get("identity") == identity
@@ -134,19 +161,14 @@ def draw(titles: list[str], unseen: list[str], share: float, seed: int) -> set[s
     return {title for name in held for title in groups.get(name, [])}
 
 
-def gate(args, train: list[dict], held: list[dict], heldout: list[str]) -> list[dict]:
-    """Training rows that must not be there (``malmat.text.leaks.find_leaks``)."""
-    forms = {term["title"]: term["forms"] for term in read_terms(args.terms)} if heldout else {}
-    return find_leaks(
-        train,
-        terms=[{"title": title, "forms": forms.get(title, [])} for title in heldout],
-        questions=[row["question"] for path in args.eval_questions for row in read_questions(path)],
-        held=held,
-        threshold=args.threshold,
-    )
+def with_forms(titles: list[str], path: str) -> list[dict]:
+    """The terms of these titles, with the forms that the term list has for them."""
+    forms = {term["title"]: term["forms"] for term in read_terms(path)} if titles else {}
+    return [{"title": title, "forms": forms.get(title, [])} for title in titles]
 
 
 def show_leaks(leaks: list[dict], args) -> None:
+    """Print the leaks, and stop where they must not be."""
     if not leaks:
         print("leak gate: no held-out term, evaluation question or near-duplicate in training")
         return

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Answer and score: exp.sh "MODEL …" [TYPE ["TASK …"]]
 #
-#   bash src/eval/exp.sh embedded local "understand usage"
+#   bash src/eval/exp.sh embedded local "understand usage"       # default: all tasks that it can do
 #   bash src/eval/exp.sh "gpt-4o gemini-2.5-flash"
 #   JUDGE=gpt-4.1 bash src/eval/exp.sh checkpoints/Qwen3-8B-full
 #   ARGS="--adapter checkpoints/my-lora" bash src/eval/exp.sh Qwen/Qwen3-8B local
@@ -19,7 +19,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 python=$here/../../.venv/bin/python
 PYTHON=${PYTHON:-$([ -x "$python" ] && echo "$python" || echo python)}
 RESULTS=${RESULTS:-$here/results}
-TASKS=${3:-understand usage}
 
 try() { # try LABEL COMMAND …: a failure is noted, Ctrl-C ends everything
   local status=0
@@ -32,7 +31,7 @@ try() { # try LABEL COMMAND …: a failure is noted, Ctrl-C ends everything
 failed=""
 models=$("$PYTHON" "$here/resolve.py" "${1:-gpt-4o}" --type="${2:-}" --name="${MODEL_NAME:-}" --args="${ARGS:-}")
 while IFS=$'\t' read -r model type name <&3; do
-  for task in $TASKS; do
+  for task in ${3:-$("$PYTHON" "$here/tasks.py" "$type")}; do
     echo "=== $name · $task"
     try "$name $task (answers)" "$PYTHON" "$here/infer.py" "$model" "$type" "$task" --name "$name" \
       --results_dir "$RESULTS" ${ARGS:-} || [ $? -eq 1 ] || continue # no answers: nothing to score

@@ -33,17 +33,13 @@ bfloat16 (GPU) answers of two batch sizes part after some words. A resumed run k
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from malmat.answer.choices import ChoiceEngine
-from malmat.lm.sampling import Sampling
-from malmat.models import Answering, answering_for
-
 from infer_module import API_SAMPLING, answer_items, api_sampling, build_requests
 from malmat.answer.api import ApiEngine
+from malmat.answer.choices import ChoiceEngine
 from malmat.answer.local import LocalEngine
 from malmat.answer.open import open_model
 from malmat.answer.prices import Meter, estimate_tokens
@@ -51,6 +47,8 @@ from malmat.answer.request import ASK_AGAIN, Engine
 from malmat.cli import (
     COMPLETE,
     FAILURES,
+    above_zero,
+    batch_size,
     number,
     parser,
     positive,
@@ -62,7 +60,9 @@ from malmat.cli import (
 from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.task import Item
-from malmat.lm.load import short_name
+from malmat.lm.load import check_model, short_name
+from malmat.lm.sampling import Sampling
+from malmat.models import answering_for
 from tasks import TASKS
 
 HERE = Path(__file__).parent
@@ -83,7 +83,7 @@ def arguments():
     options.add_argument("--limit", type=positive, help="only the first N questions")
     options.add_argument("--seed", type=int, help="default: 42 local, none API")
     options.add_argument("--max_new_tokens", type=positive, help="default: 256 local, 512 API")
-    options.add_argument("--temperature", type=number, default=0.7)
+    options.add_argument("--temperature", type=number, help="default: 0.7")
     options.add_argument("--top_p", type=share, help="default: 0.8 local")
     own = options.add_argument_group("local models and --base_url servers")
     own.add_argument("--top_k", type=positive, help="default: 20 local")
@@ -92,7 +92,9 @@ def arguments():
     local = options.add_argument_group("local models")
     local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
     local.add_argument(
-        "--batch_size", type=batch, help="auto (default): what fits into memory; less when it ends"
+        "--batch_size",
+        type=batch_size,
+        help="auto (default): what fits into memory; less when it ends",
     )
     local.add_argument("--quantization", choices=("4bit", "8bit"))
     local.add_argument("--trust_remote_code", action="store_true", default=None)
@@ -108,13 +110,18 @@ def arguments():
 
 def resolved(args):
     """The options with those of the model's row in models.json, and the defaults of its kind."""
-    if row := answering_for(args.model):
-        apply_row(args, row)
+    how = answering_for(args.model, kind=args.type, base_url=args.base_url)
+    args.name = args.name or (short_name(args.adapter) if args.adapter else how.name)
+    args.model = how.model
+    for name, value in how.options.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     for name in LOCAL_ONLY if args.type == "api" else API_ONLY:
         if getattr(args, name) is not None:
             raise InputError(f"is not for {args.type} models", field=name, fix="Leave it out.")
     task = TASKS[args.task]
-    defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "concurrency": 8}
+    defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7}
+    defaults["concurrency"] = 8
     if args.type == "local":
         defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}
         defaults["score"] = task.choose
@@ -124,32 +131,11 @@ def resolved(args):
     return args
 
 
-def apply_row(args, row: Answering) -> None:
-    if row.kind != args.type:
-        raise InputError(f"'{args.model}' is a row for {row.kind} models", field="type")
-    args.name = args.name or args.model
-    args.model = row.model
-    for name, value in row.options().items():
-        if getattr(args, name, None) is None:
-            setattr(args, name, value)
-
-
-def above_zero(text: str) -> float:
-    if not (value := number(text)):
-        raise ArgumentTypeError("must be above 0")
-    return value
-
-
-def batch(text: str) -> int | str:
-    return text if text == "auto" else positive(text)
-
-
 def main() -> int:
     args = arguments()
     task = TASKS[args.task]
     items = task.read(Path(args.questions or task.questions))[: args.limit]
-    name = args.name or short_name(args.adapter or args.model)
-    output = Path(args.output or results.answers_path(args.results_dir, task, name))
+    output = Path(args.output or results.answers_path(args.results_dir, task, args.name))
     show_settings("infer", {**vars(args), "output": relative(output)})
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     engine, sampling, meter = open_engine(args, items, given)
@@ -168,8 +154,8 @@ def main() -> int:
         how=how,
         sampling=sampling,
         meter=meter,
-        settings={**vars(args), "name": name},
-        label=f"{name} {task.answered_as}",
+        settings=vars(args),
+        label=f"{args.name} {task.answered_as}",
     )
     counts = Counter(row["status"] for row in rows)
     print(f"answers: {', '.join(f'{n} {status}' for status, n in counts.most_common())}")
@@ -184,7 +170,7 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
         model = open_model(args.model, base_url=args.base_url)
         meter = Meter(args.model, max_cost=args.max_cost)
         return ApiEngine(model, args.concurrency), sampling, meter
-    check_local(args)
+    check_model(args.model, args.adapter)
     common = {
         "adapter": args.adapter,
         "quantization": args.quantization,
@@ -192,20 +178,10 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
         "batch_size": None if args.batch_size == "auto" else args.batch_size,
     }
     if any(item.get("choices") for item in items):
-        return ChoiceEngine(args.model, args.score, **common), None, None
+        return ChoiceEngine(args.model, score=args.score, **common), None, None
     until = None if args.until == "turn" else args.until
     sampling = Sampling(**given, max_new_tokens=args.max_new_tokens, until=until)
     return LocalEngine(args.model, sampling, **common), None, None
-
-
-def check_local(args) -> None:
-    """Say now, before anything is loaded, what could not be loaded."""
-    from malmat.lm.load import EMBEDDED, base_of, resolve
-
-    if args.model != EMBEDDED:
-        resolve(args.model)
-    if args.adapter and base_of(args.adapter) is None:
-        raise InputError("no adapter_config.json in that folder", path=args.adapter)
 
 
 def plan(requests: list, meter: Meter | None, output: Path) -> None:

@@ -13,7 +13,7 @@ from malmat.cli import provenance
 from malmat.errors import InputError
 from malmat.evaluate.items import OutOfRange, numbered, numbers, read_label
 from malmat.evaluate.results import run_record
-from malmat.evaluate.task import Item, Row, Task
+from malmat.evaluate.task import DEFAULT_OPTION, Item, Row, Task
 from malmat.files import read_json, write_json
 from malmat.journal import Journal, journal_path, key_of
 from malmat.lm.chat import run_on
@@ -139,8 +139,6 @@ def answer_items(
     return rows
 
 
-DEFAULT_OPTION = "CHOOSE"
-"""The constant that puts choices into words for tasks that name none of their own."""
 WEIGHED = ("probabilities", "likelihoods", "mass", "margin", "entropy")
 """What an engine measures of choices, beside the one that it picks."""
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from malmat.evaluate.items import read_choices
 from malmat.evaluate.task import RATE, Item, Task
-from malmat.prompts import fill
+from malmat.prompts import user_message
 
 HERE = Path(__file__).parent
 
 
 def render(prompts: dict[str, str], item: Item, passages: list[str]) -> list[dict]:
-    return [{"role": "user", "content": fill(prompts["MEANING"], question=item["question"])}]
+    return user_message(prompts["MEANING"], question=item["question"])
 
 
 TASK = Task(

@@ -67,6 +67,40 @@ AUGMENT_QUESTION = """\
 아래 형식의 JSON으로만 답해 주세요.
 {"question": "질문"}"""
 
+# Asks for a term's meaning; the likelihood of each gloss after it is compared. {question}
+MEANING = """\
+'{question}'의 뜻을 짧게 풀이해 주세요."""
+
+# The same for a model that answers with a number. {question} {choices}
+CHOOSE_MEANING = """\
+다음 신조어의 뜻으로 알맞은 것을 고르세요.
+
+[신조어] {question}
+
+{choices}
+
+번호 하나만 답해 주세요."""
+
+# Which reply goes with a message, for a model that answers with a number. {question} {choices}
+CHOOSE_REPLY = """\
+친구가 메신저로 이렇게 말했습니다.
+
+{question}
+
+이 말에 이어질 답장으로 알맞은 것을 고르세요.
+
+{choices}
+
+번호 하나만 답해 주세요."""
+
+# Puts the choices of any other task after its question. {question} {choices}
+CHOOSE = """\
+{question}
+
+{choices}
+
+위에서 알맞은 것을 하나 골라 번호만 답해 주세요."""
+
 # Judges an answer to a question that contains the term. {title} {content} {question} {answer}
 JUDGE_UNDERSTAND = """\
 다음 답변이 한국어 신조어를 얼마나 잘 이해하고 쓴 것인지 채점해 주세요.

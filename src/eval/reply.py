@@ -11,13 +11,13 @@ from pathlib import Path
 from malmat.evaluate.items import read_choices
 from malmat.evaluate.task import LOSS as LOSS_SCALE
 from malmat.evaluate.task import RATE, Item, Task
-from malmat.prompts import chat_messages
+from malmat.prompts import user_message
 
 HERE = Path(__file__).parent
 
 
 def render(prompts: dict[str, str], item: Item, passages: list[str]) -> list[dict]:
-    return chat_messages(prompts, item["question"])
+    return user_message(prompts["CHAT"], question=item["question"])
 
 
 REPLY = Task(

@@ -2,16 +2,19 @@
 
     python src/eval/report.py
     python src/eval/report.py --results_dir runs/embedded/results --baseline base --output r.html
-    python src/eval/report.py --markdown table.md --csv table.csv
+    python src/eval/report.py --baseline base --change Training --markdown table.md --csv table.csv
 
 Reads   results/<task>/score_results/*.json (written by score.py) and, where they are there,
-        the settings, time and cost that infer.py stored in infer_results/*.run.json.
+        the settings, time and cost that infer.py stored in infer_results/*.run.json, and the
+        scorers' agreement with the anchors (calibration_results/, written by calibrate.py).
 Writes  --output, one self-contained HTML file (no network, light and dark, prints);
         --markdown, the leaderboard for a README; --csv, every figure, a row each.
 
 Every figure stands with n_scored/n_total and a 95 % interval, and with bounds where
 rows are missing. Models are compared in pairs on the rows that both have a score for:
-with --baseline each with that one, without it each with each.
+with --baseline each with that one, and the page begins with what changed and what did not;
+without it each with each. A scorer whose agreement with the anchors is known to be slight
+(kappa surely not above 0.2) makes no headline: its answers are shown, its figures folded away.
 """
 
 from __future__ import annotations
@@ -20,36 +23,31 @@ from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_table
 from malmat.errors import InputError
-from malmat.evaluate.compare import TASKS, read_folder
-from malmat.evaluate.report import round_limit, section
+from malmat.evaluate import tables
+from malmat.evaluate.overview import overview
+from malmat.evaluate.plots import round_limit
+from malmat.evaluate.report import section
+from malmat.evaluate.results import load_folder
+from malmat.evaluate.tables import board, figures, markdown, terminal_table
 from malmat.files import row_id, write_csv, write_text
+from tasks import TASKS
 
 HERE = Path(__file__).parent
-TEXTS = {
-    "understand": {
-        "title": "Understanding",
-        "text": "Does the answer show that the model knows the term? 1 (not at all) to 5.",
-        "ticks": [1, 2, 3, 4, 5],
-    },
-    "usage": {
-        "title": "Usage",
-        "text": "Does the model use slang by itself when it answers an everyday question? Share of "
-        "answers with a slang term.",
-        "ticks": [0, 0.25, 0.5, 0.75, 1],
-    },
+SLICES = {
+    "split": (
+        "Seen and unseen terms",
+        "Seen terms stand in the training data, unseen terms do not: the first can be memory, "
+        "the second must be understanding",
+    )
 }
-JUDGE_NOTES = {
-    "lexicon": "A term list and Korean morphology: it finds a term or an inflection of it, and "
-    "cannot see whether the term fits.",
-    "local:embedded": "A 270M base model. Its scores show that the chain runs, not how good a "
-    "model is: use an LLM judge (JUDGE=gpt-4.1 or gemini-2.5-flash) for scores to believe.",
-}
+"""Field of the rows → heading and caption of its slices, for those that have words of their own."""
 
 
 def arguments():
     options = parser(__doc__)
     options.add_argument("--results_dir", default=str(HERE / "results"))
     options.add_argument("--baseline", help="the model that the others are compared with")
+    options.add_argument("--change", help="what was done to the baseline (Training, Retrieval …)")
     options.add_argument("--output", default="report.html")
     options.add_argument("--markdown", help="a file for the leaderboard as a Markdown table")
     options.add_argument("--csv", help="a file for all figures as CSV")
@@ -59,21 +57,16 @@ def arguments():
 
 def main() -> None:
     args = arguments()
-    folder, sections = Path(args.results_dir), []
-    for task in TASKS:
-        results = read_folder(folder, task)
-        # Scores of different judges do not compare: a section a judge.
-        for judge in dict.fromkeys(result["scorer_name"] for result in results):
-            group = [result for result in results if result["scorer_name"] == judge]
-            sections.append(TEXTS[task] | section(task, judge, group, args.baseline, folder))
+    sections = read_sections(Path(args.results_dir), args.baseline)
     if not sections:
         raise InputError(
             "no score files in it", path=args.results_dir, fix="Run infer.py and score.py first."
         )
     if args.baseline and not any(part["baseline"] for part in sections):
         raise InputError(f"no scores of '{args.baseline}'", field="baseline")
-    write_text(args.output, render(args.title, sections))
-    print_table(sections)
+    changes = overview(sections, args.change)
+    write_text(args.output, render(args.title, sections, changes))
+    show_table(terminal_table(sections))
     print(f"wrote {relative(args.output)}")
     if args.markdown:
         write_text(args.markdown, markdown(sections))
@@ -82,42 +75,26 @@ def main() -> None:
         lines = figures(sections)
         write_csv(args.csv, list(lines[0]), lines)
         print(f"wrote {relative(args.csv)}")
+    for table in changes:
+        print(f"\n{table['sentence']}")
+
+
+def read_sections(root: Path, baseline: str | None) -> list[dict]:
+    """A section a task and scorer, as scores of different scorers do not compare: in the order of
+    the tasks, and after all others those whose scorer cannot be trusted."""
+    sections = []
+    for task in TASKS.values():
+        runs = load_folder(root, task)
+        for scorer in dict.fromkeys(one.scorer for one in runs):
+            group = [one for one in runs if one.scorer == scorer]
+            sections.append(section(group, baseline, root))
+    return sorted(sections, key=lambda part: not part["trusted"])
 
 
 # ----------------------------------------------------------------------------- page
 
 
-def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def span(pair: list[float] | None) -> str:
-    return "–" if pair is None else f"{pair[0]:.2f} … {pair[1]:.2f}"
-
-
-def signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.2f}".replace("-", "−")
-
-
-def signed_span(pair: list[float] | None) -> str:
-    return "–" if pair is None else f"{signed(pair[0])} … {signed(pair[1])}"
-
-
-def chance(p: float | None) -> str:
-    """A p value: three places, and no more said than < 0.001."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
-
-
-def render(title: str, sections: list[dict]) -> str:
+def render(title: str, sections: list[dict], changes: list[dict]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -127,120 +104,25 @@ def render(title: str, sections: list[dict]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = (number, span, signed, signed_span, chance, duration)
-    environment.filters |= {function.__name__: function for function in shown}
+    shown = ("number", "span", "signed", "signed_span", "chance", "duration", "title_of")
+    environment.filters |= {name: getattr(tables, name) for name in shown}
+    environment.globals |= {"slice_name": tables.slice_name, "slice_words": SLICES}
     for part in sections:
-        low, high = part["scale"]
-        limit = round_limit(part["gaps"], high - low)
-        part["place"] = axis(low, high)
-        part["step_place"] = axis(-limit, limit)
+        low, high, scale = part["axis"]["low"], part["axis"]["high"], part["task"].scale
+        widest = float("inf") if scale.high is None else scale.high - scale.low
+        limit = round_limit(part["gaps"], widest)
+        part["place"] = placed(low, high)
+        part["step_place"] = placed(-limit, limit)
         part["step_ticks"] = [-limit, -limit / 2, 0, limit / 2, limit]
-        part["anchor"] = f"s{row_id(part['task'], part['judge'])[:6]}"
-        part["note"] = JUDGE_NOTES.get(part["judge"])
+        part["anchor"] = f"s{row_id(part['task'].name, part['scorer'])[:6]}"
     template = environment.get_template("report_template.html.jinja")
-    return template.render(title=title, sections=sections, board=board(sections))
+    names, rows = board(sections)
+    return template.render(title=title, sections=sections, changes=changes, models=names, rows=rows)
 
 
-def axis(low: float, high: float):
+def placed(low: float, high: float):
     """Value → per cent of a plot's width, with room for a dot at both ends."""
     return lambda value: round(4 + 92 * (value - low) / (high - low), 2)
-
-
-def board(sections: list[dict]) -> list[tuple[str, list[dict | None]]]:
-    """Model → its row of every section (None where it has none)."""
-    names = dict.fromkeys(row["name"] for part in sections for row in part["rows"])
-    return [
-        (name, [next((r for r in p["rows"] if r["name"] == name), None) for p in sections])
-        for name in names
-    ]
-
-
-# ------------------------------------------------------------------ terminal and files
-
-
-def print_table(sections: list[dict]) -> None:
-    head = ("task", "judge", "model", "mean", "95 % interval", "scored", "bounds", "vs. baseline")
-    lines = [head]
-    for part in sections:
-        for row in part["rows"]:
-            named = [(row["name"], row["all"])]
-            named += [(f"  {p['name']} terms", p) for p in row["parts"]]
-            for name, value in named:
-                gap = row["difference"] if value is row["all"] else None
-                shown = ""
-                if gap:
-                    said = "" if gap["verdict"] in ("better", "worse") else f", {gap['verdict']}"
-                    shown = (
-                        f"{signed(gap['difference'])} [{signed_span(gap['interval'])}] "
-                        f"({gap['n_pairs']} pairs{said})"
-                    )
-                missing = value["n_scored"] < value["n_total"]
-                lines.append(
-                    (
-                        part["task"],
-                        part["judge"],
-                        name,
-                        number(value["mean"]),
-                        span(value["interval"]),
-                        f"{value['n_scored']}/{value['n_total']}",
-                        span(value["bounds"]) if missing else "",
-                        shown,
-                    )
-                )
-    show_table(lines)
-
-
-def markdown(sections: list[dict]) -> str:
-    """The leaderboard as a table for a README."""
-
-    def cell(row: dict | None) -> str:
-        if row is None:
-            return "–"
-        value, gap = row["all"], row["difference"]
-        text = f"{number(value['mean'])} [{span(value['interval'])}]"
-        text += f" ({value['n_scored']}/{value['n_total']}"
-        if value["n_scored"] < value["n_total"]:
-            text += f", bounds {span(value['bounds'])}"
-        return text + ")" + (f", {gap['verdict']}" if gap else "")
-
-    baseline = next((part["baseline"] for part in sections if part["baseline"]), None)
-    lines = [["Model", *(f"{part['title']}, judged by {part['judge']}" for part in sections)]]
-    for name, rows in board(sections):
-        lines.append([name + " (baseline)" * (name == baseline), *map(cell, rows)])
-    lines.insert(1, ["---"] * len(lines[0]))
-    table = "\n".join(
-        f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |" for line in lines
-    )
-    note = "Mean [95 % interval] (scored/asked; bounds if all missing rows were worst or best)"
-    if baseline:
-        note += f"; against {baseline}: paired tests, p below 0.05 after Holm's correction"
-    return f"{table}\n\n{note}.\n"
-
-
-def figures(sections: list[dict]) -> list[dict]:
-    """Every figure of the leaderboard, a row each."""
-    lines = []
-    for part in sections:
-        for row in part["rows"]:
-            for name, value in [("all", row["all"]), *((p["name"], p) for p in row["parts"])]:
-                gap = (row["difference"] if name == "all" else None) or {}
-                ends = {"interval": value["interval"], "bounds": value["bounds"]}
-                ends["difference_interval"] = gap.get("interval")
-                lines.append(
-                    {"task": part["task"], "judge": part["judge"], "model": row["name"]}
-                    | {"terms": name}
-                    | {key: value[key] for key in ("mean", "n_scored", "n_total")}
-                    | {
-                        f"{key}_{side}": pair[place] if pair else None
-                        for key, pair in ends.items()
-                        for place, side in enumerate(("low", "high"))
-                    }
-                    | {
-                        key: gap.get(key)
-                        for key in ("baseline", "difference", "n_pairs", "p", "p_holm", "verdict")
-                    }
-                )
-    return lines
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python src/eval/tasks.py            # their names, in the report's order
     python src/eval/tasks.py api        # those that a model behind an API can answer
+    python src/eval/tasks.py local --kind choices      # or text: those with, without choices
 
 A task is a file that declares ``TASK`` (or several in ``TASKS``); ``FILES`` lists them. A file of
 your own anywhere else is added without an edit here: MALMAT_TASKS=my_task.py (several with ``:``).
@@ -25,8 +26,13 @@ TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("type", nargs="?", choices=("api", "local"), default="local")
-    kind = options.parse_args().type
-    print(*(n for n, t in TASKS.items() if kind == "local" or not needs_likelihoods(t.scorer)))
+    options.add_argument("--kind", choices=("choices", "text"), help="default: both")
+    args = options.parse_args()
+    for name, task in TASKS.items():
+        if args.type == "api" and needs_likelihoods(task.scorer):
+            continue
+        if args.kind in (None, "choices" if task.has_choices else "text"):
+            print(name)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from malmat.evaluate.items import read_splits
 from malmat.evaluate.judges import GradeJudge
 from malmat.evaluate.task import GRADE, Agreement, Asked, Item, Task
 from malmat.formats import read_questions
-from malmat.prompts import chat_messages
+from malmat.prompts import user_message
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "meme_sample_with_questions.jsonl"
@@ -25,7 +25,7 @@ def read(path: Path) -> list[Item]:
 
 
 def render(prompts: dict[str, str], item: Item, passages: list[str]) -> list[dict]:
-    return chat_messages(prompts, item["question"])
+    return user_message(prompts["CHAT"], question=item["question"])
 
 
 def rules(prompts: dict[str, str]) -> str:

@@ -14,12 +14,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from malmat.answer import api
-from malmat.answer.open import SDKS, open_model
+from malmat.answer.api import ApiEngine
+from malmat.answer.open import open_model
 from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.replies import parse_object
 from malmat.answer.request import Request
-from malmat.cli import COMPLETE, FAILURES, number, parser, positive, relative, run, show_settings
+from malmat.cli import (
+    COMPLETE,
+    FAILURES,
+    api_options,
+    parser,
+    positive,
+    relative,
+    run,
+    show_settings,
+)
 from malmat.files import check_fields, read_rows, row_id, write_json
 from malmat.formats import read_terms
 from malmat.journal import Journal, journal_path, valid_text
@@ -46,15 +55,14 @@ def arguments():
         "--terms", default=str(HERE.parent / "data/terms.csv"), help="forms of the terms, if listed"
     )
     options.add_argument("--model", default="gemini-2.5-flash")
-    options.add_argument("--provider", choices=("gemini", "openai"), help="if the name hides it")
-    options.add_argument("--sdk", choices=SDKS, default=SDKS[0], help="Gemini only")
-    options.add_argument("--base_url", help="another server (OpenAI-compatible, unless --provider)")
-    options.add_argument("--temperature", type=number, default=0.7)
-    options.add_argument("--concurrency", type=positive, default=8)
     options.add_argument("--limit", type=positive, help="only the first N terms")
-    options.add_argument("--max_cost", type=number, help="stop after this many US dollars")
-    options.add_argument("--prices", help="another price table (see src/malmat/answer/prices.json)")
-    options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
+    api_options(
+        options,
+        *("provider", "sdk", "base_url", "temperature", "concurrency"),
+        *("max_cost", "prices", "dry_run"),
+        base_url={"help": "another server (OpenAI-compatible, unless --provider)"},
+        temperature={"default": 0.7},
+    )
     return options.parse_args()
 
 
@@ -76,6 +84,7 @@ def main() -> int:
     if args.dry_run:
         return COMPLETE
     model = open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
+    engine = ApiEngine(model, args.concurrency)
     listed = {term["title"]: term for term in read_terms(args.terms)}
     matcher = TermMatcher([listed.get(row["title"], row) for row in rows])
     by_id = dict(zip((request.id for request in requests), rows, strict=True))
@@ -84,31 +93,21 @@ def main() -> int:
         return read_question(text, by_id[request.id], matcher)
 
     questions, missing = [], []
-    with (
-        Journal(journal_path(args.output)) as journal,
-        api.Stream(
-            model,
-            requests,
-            journal,
-            accept=accept,
-            concurrency=args.concurrency,
-            meter=meter,
-            label="questions",
-            total=len(requests),
-        ) as records,
-    ):
+    with Journal(journal_path(args.output)) as journal, meter.shown_at_the_end():
         if journal.notice:
             print(f"  {journal.notice}")
-        for row, record in zip(rows, records, strict=True):
-            if record["status"] == "ok":
-                question = read_question(record["text"], row, matcher)
-                questions.append({"title": row["title"], "question": question})
-            else:
-                missing.append(f"{row['title']} ({record['status']}: {record['error']})")
+        with engine.answers(
+            requests, journal, accept=accept, meter=meter, label="questions", total=len(requests)
+        ) as records:
+            for request, row, record in zip(requests, rows, records, strict=True):
+                if record["status"] == "ok":
+                    question = accept(request, record["text"])
+                    questions.append({"title": row["title"], "question": question})
+                else:
+                    missing.append(f"{row['title']} ({record['status']}: {record['error']})")
     write_json(args.output, questions)
     for line in missing:
         print(f"  left out: {line}")
-    print(f"used in this run: {meter.show(meter.usage)}")
     print(f"wrote {len(questions)} questions to {relative(args.output)}")
     return FAILURES if missing else COMPLETE
 

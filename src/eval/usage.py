@@ -7,13 +7,13 @@ from pathlib import Path
 from malmat.evaluate.judges import TermJudge
 from malmat.evaluate.task import RATE, Agreement, Asked, Item, Task
 from malmat.formats import read_questions
-from malmat.prompts import chat_messages
+from malmat.prompts import user_message
 
 HERE = Path(__file__).parent
 
 
 def render(prompts: dict[str, str], item: Item, passages: list[str]) -> list[dict]:
-    return chat_messages(prompts, item["question"])
+    return user_message(prompts["CHAT"], question=item["question"])
 
 
 def rules(prompts: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Mechanics of ``generate_augmented_pairs_gemini.py``: prompts, files, what came of a term."""
+"""Mechanics of ``generate_augmented_pairs_gemini.py``: requests, files, what came of each term."""
 
 from __future__ import annotations
 
@@ -7,32 +7,93 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from malmat.answer.request import ASK_AGAIN
+from malmat.answer.prices import estimate_tokens
+from malmat.answer.request import ASK_AGAIN, Request
 from malmat.errors import InputError, StopRunning
 from malmat.files import row_id, sync_folder, write_text
 from malmat.prompts import PROMPT_FILE, fill
 from malmat.text.duplicates import NearDuplicates
-from malmat.text.pairs import VERDICTS, parse_reply, parse_verdict, sift
+from malmat.text.pairs import (
+    REPLY_SCHEMA,
+    VERDICT_SCHEMA,
+    VERDICTS,
+    filter_pairs,
+    parse_reply,
+    parse_verdict,
+)
 from malmat.text.terms import TermMatcher
 
+TOKENS_A_PAIR = 60
+"""Of output, for a plan."""
 
-def term_messages(
-    prompts: dict, term: dict, count: int, pairs: list[dict], *, worked: bool = False
-) -> list[dict[str, str]]:
-    """The request for ``count`` pairs of a term, which says what there is already.
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for, and with which wording.
 
     Args:
-        pairs: what there is.
+        pairs_per_term: pairs a term.
+        prompts: the constants ``AUGMENT``, ``AUGMENT_KNOWN``, ``AUGMENT_WORKED`` and ``HARMFUL``.
+        sampling: of the pairs (temperature, top_p, max_tokens).
+        thinking: the thinking budget, for both kinds of requests, where the SDK has one.
         worked: put the worked example first (for small local models).
     """
-    known = ""
-    if pairs:
-        lines = "\n".join(f"- {pair['q']} / {pair['a']}" for pair in pairs)
-        known = fill(prompts["AUGMENT_KNOWN"], pairs=lines)
-    example = worked_example(prompts) if worked else []
-    return [*example, _ask(prompts, term, count, known)]
+
+    pairs_per_term: int
+    prompts: dict[str, str]
+    sampling: dict
+    thinking: dict
+    worked: bool = False
+
+    def pair_request(self, term: dict, pairs: list[dict] | None = None, sample: int = 0) -> Request:
+        """The request for the pairs that a term lacks, which says what there is already.
+
+        Args:
+            pairs: what there is.
+            sample: how many replies there are. After one of which nothing passed the prompt is
+                the same, and takes another sample.
+        """
+        pairs = pairs or []
+        known = ""
+        if pairs:
+            lines = "\n".join(f"- {pair['q']} / {pair['a']}" for pair in pairs)
+            known = fill(self.prompts["AUGMENT_KNOWN"], pairs=lines)
+        count = self.pairs_per_term - len(pairs)
+        example = worked_example(self.prompts) if self.worked else []
+        return Request(
+            id=row_id("term", term["title"], len(pairs)),
+            messages=[*example, _question(self.prompts, term, count, known)],
+            sampling=self.sampling | self.thinking,
+            schema=REPLY_SCHEMA,
+            sample=sample,
+        )
+
+    def screen_request(self, pair: dict) -> Request:
+        """The question whether a pair may stand in public data."""
+        text = fill(self.prompts["HARMFUL"], text=f"{pair['q']}\n{pair['a']}")
+        return Request(
+            id=row_id("screen", pair["q"], pair["a"]),
+            messages=[{"role": "user", "content": text}],
+            sampling={"temperature": 0.0, "max_tokens": 256} | self.thinking,
+            schema=VERDICT_SCHEMA,
+        )
+
+    def estimate(self, terms: list[dict], *, screen: bool) -> tuple[int, dict[str, int]]:
+        """Calls of the first round, and their tokens ``{input, output}``."""
+        pairs = len(terms) * self.pairs_per_term
+        calls, tokens = len(terms), {"input": 0, "output": pairs * TOKENS_A_PAIR}
+        for term in terms:
+            messages = self.pair_request(term).messages
+            tokens["input"] += sum(estimate_tokens(message["content"]) for message in messages)
+        if screen:
+            calls += pairs
+            a_pair = estimate_tokens(self.prompts["HARMFUL"]) + TOKENS_A_PAIR
+            tokens["input"] += pairs * a_pair
+            tokens["output"] += pairs * TOKENS_A_PAIR
+        return calls, tokens
 
 
 def worked_example(prompts: dict) -> list[dict[str, str]]:
@@ -44,7 +105,7 @@ def worked_example(prompts: dict) -> list[dict[str, str]]:
             "description": row["content"],
             "conversations": row["conversations"],
         }
-        question = _ask(prompts, row, len(row["conversations"]))
+        question = _question(prompts, row, len(row["conversations"]))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"not the JSON of a term with its conversations ({error})",
@@ -57,7 +118,7 @@ def worked_example(prompts: dict) -> list[dict[str, str]]:
     ]
 
 
-def _ask(prompts: dict, row: dict, count: int, known: str = "") -> dict[str, str]:
+def _question(prompts: dict, row: dict, count: int, known: str = "") -> dict[str, str]:
     values = {name: row[name] for name in ("title", "content", "example_q", "example_a")}
     text = fill(prompts["AUGMENT"], **values, count=count, known=known)
     return {"role": "user", "content": text}
@@ -86,8 +147,8 @@ def write_term(folder: Path, term: dict, pairs: list[dict]) -> None:
 
 
 @contextlib.contextmanager
-def rejects(path: Path) -> Iterator[Callable[[dict], None]]:
-    """A function that sets a row aside in the JSONL file at ``path``.
+def rejected_rows(path: Path) -> Iterator[Callable[[dict], None]]:
+    """A function that adds a row to the JSONL file at ``path``.
 
     Rows go to a temporary file beside it, moved into place at the end, also where the run
     was interrupted or had to stop. A killed run leaves the file of the run before: what was
@@ -95,7 +156,7 @@ def rejects(path: Path) -> Iterator[Callable[[dict], None]]:
     """
     temporary = path.with_name(f".{path.name}.part")
 
-    def set_aside(row: dict) -> None:
+    def write(row: dict) -> None:
         handle.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def publish() -> None:
@@ -106,7 +167,7 @@ def rejects(path: Path) -> Iterator[Callable[[dict], None]]:
 
     with open(temporary, "w", encoding="utf-8", newline="\n") as handle:
         try:
-            yield set_aside
+            yield write
         except (StopRunning, KeyboardInterrupt):
             publish()
             raise
@@ -116,30 +177,30 @@ def rejects(path: Path) -> Iterator[Callable[[dict], None]]:
         publish()
 
 
-class Harvest:
-    """What has come of each term so far. Terms are taken in order, so a run that was killed
-    and one that was not decide alike.
+class Augmentation:
+    """What has come of each term so far.
+
+    Terms are handled in their order, so a run that was killed and one that was not decide alike.
 
     Args:
-        wanted: pairs a term.
         model: the name that goes into each pair.
-        reject: takes the rows that are set aside.
+        folder: where the terms' files go.
+        reject: writes a rejected row.
     """
 
     def __init__(
         self,
         terms: list[dict],
-        wanted: int,
+        wanted: Wanted,
         model: str,
         folder: Path,
         reject: Callable[[dict], None],
     ):
         self.terms, self.wanted = terms, wanted
         self._model, self._folder, self._reject = model, folder, reject
-        # Only of terms that are not settled: the pairs of the others are in their files.
-        self.kept: dict[str, list[dict]] = {term["title"]: [] for term in terms}
-        self._passed: dict[str, list[dict]] = {}
-        self.answers: Counter[str] = Counter()
+        # Only of unfinished terms: the pairs of the others are in their files.
+        self._pairs: dict[str, list[dict]] = {term["title"]: [] for term in terms}
+        self._answers: Counter[str] = Counter()
         self.found: dict[str, int] = {}
         self.status: dict[str, str] = {}
         self.replies: Counter[str] = Counter()
@@ -148,46 +209,54 @@ class Harvest:
         self._index = NearDuplicates()
         self._matcher = TermMatcher(terms)
 
-    def short(self) -> list[dict]:
-        """The terms that are not settled, in order."""
-        return [term for term in self.terms if term["title"] in self.kept]
-
     def prepare(self) -> None:
         """Load the morphology, which takes seconds: while the first requests are under way."""
         self._matcher.prepare()
 
-    def take(self, term: dict, record: dict, number: int) -> list[dict]:
-        """The pairs of round ``number``'s reply that pass; the others are set aside."""
+    def unfinished(self) -> list[dict]:
+        """The terms that may still get pairs, in order."""
+        return [term for term in self.terms if term["title"] in self._pairs]
+
+    def pair_request(self, term: dict) -> Request:
+        """The request for what a term still lacks."""
         title = term["title"]
-        status, pairs = read(record, parse_reply)
+        return self.wanted.pair_request(term, self._pairs[title], self._answers[title])
+
+    def passing(self, term: dict, record: dict, number: int) -> list[dict]:
+        """The pairs of round ``number``'s reply that pass the checks; the others are rejected."""
+        title, status = term["title"], record["status"]
         self.status[title] = status
         self.replies[status] += 1
-        self.answers[title] += status == "ok"
-        room = self.wanted - len(self.kept[title])
-        good, bad = sift(pairs or [], term, room, self._matcher, self._index)
-        self._set_aside(term, number, bad)
+        self._answers[title] += status == "ok"
+        pairs = parse_reply(record["text"]) if status == "ok" else []
+        room = self.wanted.pairs_per_term - len(self._pairs[title])
+        good, bad = filter_pairs(pairs, term, room, self._matcher, self._index)
+        self._set_aside(term, bad, number)
         return good
 
-    def safe(self, term: dict, pair: dict, record: dict, number: int) -> bool:
+    def is_safe(self, term: dict, pair: dict, record: dict, number: int) -> bool:
         """Whether the screening calls the pair safe; a failed screening is never a pass."""
-        status, label = read(record, parse_verdict)
+        status = record["status"]
         self.replies[f"screening {status}"] += 1
-        reason = VERDICTS[label] if status == "ok" else f"screening failed ({status})"
+        if status == "ok":
+            reason = VERDICTS[parse_verdict(record["text"])]
+        else:
+            reason = f"screening failed ({status})"
         if reason:
-            self._set_aside(term, number, [{**pair, "reasons": [reason]}])
+            self._set_aside(term, [{**pair, "reasons": [reason]}], number)
         return reason is None
 
-    def keep(self, term: dict, pairs: list[dict], *, last: bool) -> None:
-        """Add pairs to a term and, where nothing more can come, settle it: write its file."""
+    def add(self, term: dict, pairs: list[dict], *, last: bool) -> None:
+        """Add pairs to a term. Where it is full or nothing more can come, write its file."""
         title = term["title"]
-        self.kept[title] += [{**pair, "model": self._model} for pair in pairs]
+        self._pairs[title] += [{**pair, "model": self._model} for pair in pairs]
         may_grow = self.status[title] in ("ok", *ASK_AGAIN) and not last
-        if len(self.kept[title]) >= self.wanted or not may_grow:
-            pairs = self.kept.pop(title)
+        if len(self._pairs[title]) >= self.wanted.pairs_per_term or not may_grow:
+            pairs = self._pairs.pop(title)
             self.found[title] = len(pairs)
             write_term(self._folder, term, pairs)
 
-    def _set_aside(self, term: dict, number: int, pairs: list[dict]) -> None:
+    def _set_aside(self, term: dict, pairs: list[dict], number: int) -> None:
         for pair in pairs:
             self._reject({"title": term["title"], "round": number, **pair})
             self.reasons.update(pair["reasons"])
@@ -197,15 +266,18 @@ class Harvest:
         """Replies that the next run asks for again."""
         return sum(self.replies[f"{kind}{s}"] for kind in ("", "screening ") for s in ASK_AGAIN)
 
-
-def read(record: dict, parse: Callable) -> tuple[str, object]:
-    """A record's status and what ``parse`` makes of it (None unless ``ok``).
-
-    A local model's reply is parsed here for the first time, and a batch's of an earlier run.
-    """
-    if record["status"] != "ok":
-        return record["status"], None
-    try:
-        return "ok", parse(record["text"])
-    except ValueError:
-        return "parse_error", None
+    def summary(self) -> Iterator[str]:
+        """Lines that say what came of it."""
+        total, wanted = sum(self.found.values()), self.wanted.pairs_per_term
+        reasons = ", ".join(f"{n} {reason}" for reason, n in self.reasons.most_common())
+        short = [title for title, found in self.found.items() if found < wanted]
+        yield f"replies: {', '.join(f'{n} {name}' for name, n in sorted(self.replies.items()))}"
+        yield f"pairs: {total} kept, {self.rejected} rejected" + (
+            f" ({reasons})" if reasons else ""
+        )
+        full = len(self.terms) - len(short)
+        yield f"terms: {full}/{len(self.terms)} have all their {wanted}"
+        for title in short[:20]:
+            yield f"  {title}: {self.found[title]} ({self.status[title]})"
+        if len(short) > 20:
+            yield f"  … and {len(short) - 20} more"

@@ -83,12 +83,48 @@ def number(text: str) -> float:
     return value
 
 
+def above_zero(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    if not (value := number(text)):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def batch_size(text: str) -> int | str:
+    """argparse type: a whole number of at least 1, or ``auto``."""
+    return text if text == "auto" else positive(text)
+
+
 def share(text: str) -> float:
     """argparse type: a number above 0 and up to 1."""
     value = float(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError("must be above 0 and at most 1")
     return value
+
+
+def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
+    """Add options that the scripts that ask an API share, in the order of their names.
+
+    Args:
+        options: a parser, or a group of one.
+        names: of ``provider sdk base_url temperature concurrency max_cost prices dry_run``.
+        changes: what one of them has differently here: ``temperature={"default": 0.7}``.
+    """
+    from malmat.answer.open import SDKS
+
+    shared = {
+        "provider": {"choices": ("gemini", "openai"), "help": "if the name hides it"},
+        "sdk": {"choices": SDKS, "default": SDKS[0], "help": "Gemini only"},
+        "base_url": {"help": "an OpenAI-compatible server"},
+        "temperature": {"type": number},
+        "concurrency": {"type": positive, "default": 8, "help": "requests at a time (API)"},
+        "max_cost": {"type": number, "help": "stop after this many US dollars"},
+        "prices": {"help": "another price table (see src/malmat/answer/prices.json)"},
+        "dry_run": {"action": "store_true", "help": "check, show the plan, stop"},
+    }
+    for name in names:
+        options.add_argument(f"--{name}", **shared[name] | changes.get(name, {}))
 
 
 def show_settings(title: str, settings: dict[str, Any]) -> None:

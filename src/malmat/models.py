@@ -50,6 +50,8 @@ class Answer(BaseModel):
     quantization: Literal["4bit", "8bit"] | None = None
     batch_size: Count | Literal["auto"] | None = None
     trust_remote_code: bool | None = None
+    score: Literal["label", "text"] | None = None
+    until: Literal["turn", "line"] | None = None
 
     max_new_tokens: Count | None = None
     temperature: Number | None = None
@@ -67,7 +69,10 @@ class Answer(BaseModel):
     def _one_kind(self) -> Answer:
         others = {
             "local": ("concurrency", "max_cost"),
-            "api": ("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
+            "api": (
+                *("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
+                *("score", "until"),
+            ),
         }[self.kind]
         if wrong := [name for name in others if getattr(self, name) is not None]:
             raise ValueError(f"'{wrong[0]}' is not for {self.kind} models")
@@ -166,10 +171,12 @@ def training_command(
         flag = f"--{key}"
         if flag not in flags:
             raise _bad_row(row, name, key, f"not an option of {row.script}", see)
-        if value is False and flags[flag].nargs == 0:
-            words += [f"--no-{key}"] if f"--no-{key}" in flags else []
-        elif value is True:
+        if flags[flag].nargs == 0 and not isinstance(value, bool):
+            raise _bad_row(row, name, key, "expected true or false", see)
+        if value is True:
             words.append(flag)
+        elif value is False and flags[flag].nargs == 0:
+            words += [f"--no-{key}"] if f"--no-{key}" in flags else []
         else:
             words += [flag, *map(str, value if isinstance(value, list) else [value])]
     parser.exit_on_error = False
@@ -222,10 +229,9 @@ def answering_for(
             return how
     name = short_name(model)
     if kind is None:
-        hub_id = re.fullmatch(r"[^/]+/[^/]+", model) and not name.startswith("gemini")
         is_path = model.startswith((".", "/", "~")) or Path(model).is_dir()
-        local = model == "embedded" or is_path or (hub_id and not server)
-        kind = "local" if local else "api"
+        hub_id = "/" in model and not name.startswith("gemini") and not server
+        kind = "local" if model == "embedded" or is_path or hub_id else "api"
     return Answering(name, kind, model)
 
 

@@ -84,9 +84,9 @@ def fill(template: str, **values: object) -> str:
     return _PLACEHOLDER.sub(lambda match: str(values[match.group(1)]), template)
 
 
-def chat_messages(prompts: dict[str, str], question: str) -> list[dict]:
-    """The messages of a question, the same at training and at inference."""
-    return [{"role": "user", "content": fill(prompts["CHAT"], question=question)}]
+def user_message(template: str, **values: object) -> list[dict]:
+    """A conversation of one message: the user's, from a template."""
+    return [{"role": "user", "content": fill(template, **values)}]
 
 
 # The default of ``needed`` until each task and script declares its own; goes then.

@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import argparse
 
+from evaluated import DEFAULTS, train
+
 from malmat.cli import parser, run
 from malmat.train import lora
-from malmat.train.run import add_arguments, fit
+from malmat.train.settings import add_arguments, settings_from
 
 
 def build_parser() -> argparse.ArgumentParser:
     options = parser(__doc__)
-    add_arguments(options, learning_rate=5e-7, max_seq_length=2048)
+    add_arguments(options, **DEFAULTS, learning_rate=5e-7, max_seq_length=2048)
     lora.add_arguments(options)
     options.add_argument("--beta", type=float, default=0.1, help="weight of the reference")
     options.set_defaults(lora_r=64, lora_alpha=64, lora_modules=["all-linear"])
@@ -34,9 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    args = build_parser().parse_args()
-    quantization = lora.quantization(args)
-    fit(args, "dpo", lora.with_adapter, quantization=quantization, preferences=True)
+    train(settings_from(build_parser().parse_args(), "dpo"), lora.base_and_adapter)
 
 
 if __name__ == "__main__":

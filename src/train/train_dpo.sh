@@ -2,11 +2,9 @@
 # DPO on a model or a tuned adapter with the published culture QA values: this.sh MODEL [OPTION …]
 set -euo pipefail
 . "$(dirname "$0")/../help.sh"
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/launch.sh"
 
 MODEL=${1:?usage: train_dpo.sh MODEL_OR_ADAPTER [OPTION …]; DATA=rows with prompt, chosen, rejected}
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
-read -ra LAUNCHER <<<"${LAUNCH:-$PYTHON}"
 
 "${LAUNCHER[@]}" src/train/train_dpo.py \
   --model_name "$MODEL" \

@@ -14,23 +14,24 @@ from __future__ import annotations
 
 import argparse
 
+from evaluated import DEFAULTS, train
+
 from malmat.cli import parser, run
 from malmat.train import lora
-from malmat.train.run import add_arguments, fit
+from malmat.train.settings import add_arguments, quantization_of, settings_from
 
 
 def build_parser() -> argparse.ArgumentParser:
     options = parser(__doc__)
-    add_arguments(options, learning_rate=2e-4)
+    add_arguments(options, **DEFAULTS, learning_rate=2e-4)
     lora.add_arguments(options)
     return options
 
 
 def main() -> None:
     args = build_parser().parse_args()
-    quantization = lora.quantization(args)
-    method = quantization or ("rslora" if args.use_rslora else "lora")
-    fit(args, method, lora.with_adapter, quantization=quantization)
+    method = quantization_of(args) or ("rslora" if args.use_rslora else "lora")
+    train(settings_from(args, method), lora.base_and_adapter)
 
 
 if __name__ == "__main__":

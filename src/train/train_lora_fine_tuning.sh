@@ -2,11 +2,9 @@
 # QLoRA fine-tuning of one model: this.sh MODEL [OPTION …]
 set -euo pipefail
 . "$(dirname "$0")/../help.sh"
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/launch.sh"
 
 MODEL=${1:-Qwen/Qwen3-8B}
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
-read -ra LAUNCHER <<<"${LAUNCH:-$PYTHON}"
 
 "${LAUNCHER[@]}" src/train/train_lora_fine_tuning.py \
   --model_name "$MODEL" \

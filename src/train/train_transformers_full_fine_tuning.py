@@ -14,25 +14,32 @@ The defaults are the published hyper-parameters of KoCulture.
 from __future__ import annotations
 
 import argparse
+from typing import Any
+
+from evaluated import DEFAULTS, train
 
 from malmat.cli import parser, run
-from malmat.train.run import add_arguments, fit
+from malmat.train.settings import TrainSettings, add_arguments, settings_from
 
 
 def build_parser() -> argparse.ArgumentParser:
     options = parser(__doc__)
-    add_arguments(options)
+    add_arguments(options, **DEFAULTS)
     return options
 
 
-def build(args):
+def build(settings: TrainSettings) -> tuple[Any, None]:
     from malmat.lm.load import default_dtype, load_model
 
     # Gradients in float16 cannot be scaled back; older cards train float32 weights under autocast.
     dtype = "float32" if default_dtype() == "float16" else "auto"
-    options = {"dtype": dtype, "trust_remote_code": args.trust_remote_code}
-    return load_model(args.model_name, **options).train()
+    options = {"dtype": dtype, "trust_remote_code": settings.trust_remote_code}
+    return load_model(settings.model_name, **options).train(), None
+
+
+def main() -> None:
+    train(settings_from(build_parser().parse_args(), "full"), build)
 
 
 if __name__ == "__main__":
-    run(lambda: fit(build_parser().parse_args(), "full", build))
+    run(main)

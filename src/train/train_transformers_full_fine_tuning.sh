@@ -2,11 +2,9 @@
 # Full fine-tuning of one model with the published KoCulture values: this.sh MODEL [OPTION …]
 set -euo pipefail
 . "$(dirname "$0")/../help.sh"
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/launch.sh"
 
 MODEL=${1:-LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct}
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
-read -ra LAUNCHER <<<"${LAUNCH:-$PYTHON}"
 
 "${LAUNCHER[@]}" src/train/train_transformers_full_fine_tuning.py \
   --model_name "$MODEL" \

@@ -15,18 +15,22 @@ The defaults are the published hyper-parameters of KoCulture. Needs requirements
 from __future__ import annotations
 
 import argparse
+from typing import Any
+
+from evaluated import DEFAULTS, train
 
 from malmat.cli import parser, run
 from malmat.errors import InputError
 from malmat.train import lora
 from malmat.train.record import world_size
-from malmat.train.run import add_arguments, fit
+from malmat.train.settings import TrainSettings, add_arguments, quantization_of, settings_from
 
 
 def build_parser() -> argparse.ArgumentParser:
     options = parser(__doc__)
     add_arguments(
         options,
+        **DEFAULTS,
         max_seq_length=1024,
         batch_size=2,
         gradient_accumulation_steps=32,
@@ -54,42 +58,43 @@ def check_unsloth() -> None:
         ) from None
 
 
-def build(args):
+def build(settings: TrainSettings) -> tuple[Any, None]:
+    """Unsloth's model, which puts its adapter on itself."""
     from unsloth import FastLanguageModel
 
     from malmat.lm.load import resolve
 
+    options = settings.lora
     model, _ = FastLanguageModel.from_pretrained(
-        model_name=resolve(args.model_name),
-        max_seq_length=args.max_seq_length,
-        load_in_4bit=args.option_4bit,
-        load_in_8bit=args.option_8bit,
-        full_finetuning=args.option_full,
-        trust_remote_code=args.trust_remote_code,
+        model_name=resolve(settings.model_name),
+        max_seq_length=settings.max_seq_length,
+        load_in_4bit=options.option_4bit,
+        load_in_8bit=options.option_8bit,
+        full_finetuning=settings.option_full,
+        trust_remote_code=settings.trust_remote_code,
     )
-    if not args.option_full:
-        modules = args.lora_modules
-        modules = "all-linear" if modules == ["all-linear"] else modules
+    if not settings.option_full:
         model = FastLanguageModel.get_peft_model(
             model,
-            r=args.lora_r,
-            lora_alpha=args.lora_alpha,
-            lora_dropout=args.lora_dropout,
-            target_modules=modules,
-            use_rslora=args.use_rslora,
+            r=options.lora_r,
+            lora_alpha=options.lora_alpha,
+            lora_dropout=options.lora_dropout,
+            target_modules=lora.target_modules(options),
+            use_rslora=options.use_rslora,
             bias="none",
-            use_gradient_checkpointing="unsloth" if args.gradient_checkpointing else False,
-            random_state=args.seed,
+            use_gradient_checkpointing=(
+                "unsloth" if settings.gradient_checkpointing == "on" else False
+            ),
+            random_state=settings.seed,
         )
-    return model
+    return model, None
 
 
 def main() -> None:
     args = build_parser().parse_args()
-    quantization = lora.quantization(args)
-    method = "full" if args.option_full else quantization or "lora"
+    method = "full" if args.option_full else quantization_of(args) or "lora"
     check_unsloth()
-    fit(args, f"unsloth-{method}", build, quantization=quantization, native_loss=True)
+    train(settings_from(args, f"unsloth-{method}"), build, own_loss=True)
 
 
 if __name__ == "__main__":

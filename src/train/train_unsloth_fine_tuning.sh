@@ -2,11 +2,9 @@
 # Unsloth fine-tuning of one model with the published KoCulture values: this.sh MODEL [OPTION …]
 set -euo pipefail
 . "$(dirname "$0")/../help.sh"
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/launch.sh"
 
 MODEL=${1:-unsloth/Qwen3-32B-bnb-4bit}
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
-read -ra LAUNCHER <<<"${LAUNCH:-$PYTHON}"
 
 "${LAUNCHER[@]}" src/train/train_unsloth_fine_tuning.py \
   --model_name "$MODEL" \

@@ -6,6 +6,7 @@ and draws nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -203,13 +204,13 @@ def record_of(question: Any, score: dict) -> dict:
 
     Figures that are not finite give no answer: ``out_of_range``.
     """
-    import math
-
-    usage = {"input": len(question.prompt.ids), "output": 0}
-    if not all(map(math.isfinite, score["probabilities"])):
+    record = {**NO_ANSWER, "usage": {"input": len(question.prompt.ids), "output": 0}}
+    try:
+        json.dumps(score, allow_nan=False)
+    except ValueError:
         error = "the model's logits are not finite"
-        return {**NO_ANSWER, "status": "out_of_range", "error": error, "usage": usage}
-    return {**NO_ANSWER, "finish_reason": "stop", "usage": usage, **score}
+        return {**record, "status": "out_of_range", "error": error}
+    return {**record, "finish_reason": "stop", **score}
 
 
 def checked(record: dict, request: Request, accept: Callable[[Request, str], Any] | None) -> dict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from malmat.errors import InputError
@@ -105,6 +107,15 @@ class Meter:
         if self.max_cost is None or self.cost < self.max_cost:
             return None
         return f"--max_cost {self.max_cost} reached (spent ${self.cost:.4f})"
+
+    @contextlib.contextmanager
+    def shown_at_the_end(self) -> Iterator[None]:
+        """Print what was used, also where the run is stopped or interrupted."""
+        try:
+            yield
+        finally:
+            if any(self.usage.values()):
+                print(f"used in this run: {self.show(self.usage)}")
 
     def show(self, usage: dict[str, int]) -> str:
         """Tokens with their price, for a plan or a report."""

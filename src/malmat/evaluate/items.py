@@ -38,6 +38,22 @@ def read_choices(path: str | Path) -> list[Item]:
     return items
 
 
+def held_back(tasks: Iterable[Task]) -> list[dict]:
+    """What must not be trained on, for the leak gate: each task's questions, the right replies
+    among its choices, and the titles that are to stay unseen (``question, title, split``)."""
+    found: list[dict] = []
+    for path, task in {task.questions: task for task in tasks}.items():
+        for item in task.read(path) if path.is_file() else []:
+            row: Row = dict(item)
+            title = {name: row[name] for name in ("title", "split") if row.get(name)}
+            # A question that is no more than its term stands in any row about it.
+            texts = [row["question"]] if row["question"] != row.get("title") else []
+            if task.choose == "text" and texts and row.get("target"):
+                texts.append(row["target"])
+            found += [{"question": text, **title} for text in texts] or [title]
+    return found
+
+
 def read_splits(path: str | Path) -> dict[str, str]:
     """Title → ``seen`` or ``unseen``: whether a term stands in the training data."""
     rows = (row for _, row in read_rows(path))

@@ -202,6 +202,10 @@ class Run:
         rows = self.rows.values()
         return [r for r in rows if all(r.get(name) == value for name, value in wanted.items())]
 
+    def only(self, **wanted: Any) -> Run:
+        """The run with no more rows than ``where`` finds."""
+        return replace(self, rows={row["id"]: row for row in self.where(**wanted)})
+
     def values(self, **wanted: Any) -> dict[str, float | None]:
         """Id → value of the rows ``where`` finds."""
         return {row["id"]: row["value"] for row in self.where(**wanted)}

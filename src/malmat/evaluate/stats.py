@@ -333,9 +333,9 @@ def independent_difference(first: dict, second: dict) -> dict | None:
         ``difference`` and its 95 % ``interval``, recovered from the two means'
         own intervals: Zou & Donner (2008), *Construction of confidence limits about
         effect measures*, Statistics in Medicine 27:1693, formula 4 (Newcombe's
-        method 10 for rates). None where one of the two has no mean.
+        method 10 for rates). None where one of the two has no mean or no interval.
     """
-    if first["mean"] is None or second["mean"] is None:
+    if not first["interval"] or not second["interval"]:
         return None
     gap = second["mean"] - first["mean"]
     down = math.hypot(second["mean"] - second["interval"][0], first["interval"][1] - first["mean"])

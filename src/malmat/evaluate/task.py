@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
+from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.prompts import PROMPT_FILE, load_prompts
 
@@ -94,6 +95,13 @@ class Judge(Protocol):
 
     @property
     def needs_meaning(self) -> bool: ...
+
+    @property
+    def placeholders(self) -> set[str]: ...
+
+
+DEFAULT_OPTION = "CHOOSE"
+"""The constant that puts choices into words for the tasks that name none of their own."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,22 @@ class Task:
 
     def prompts(self) -> dict[str, str]:
         """The wording that its questions, choices and judge need, read and checked."""
-        return load_prompts(self.prompt_file)
+        needed = dict(self.wording)
+        if self.judge is not None:
+            constants = (self.judge.prompt, self.judge.local_prompt)
+            needed |= {name: self.judge.placeholders for name in constants if name}
+        if self.option:
+            needed[self.option] = {"question", "choices"}
+        prompts = load_prompts(self.prompt_file, needed)
+        if self.option is None:
+            default = load_prompts(PROMPT_FILE, {DEFAULT_OPTION: {"question", "choices"}})
+            prompts.setdefault(DEFAULT_OPTION, default[DEFAULT_OPTION])
+        return prompts
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether its items are answered by one of their choices."""
+        return self.scorer in ("accuracy", "nll")
 
     @property
     def value_field(self) -> str:
@@ -216,6 +239,17 @@ def load_tasks(files: Iterable[Path]) -> dict[str, Task]:
                 raise InputError(f"there is a task '{task.name}' already", path=path, field="name")
             tasks[task.name] = task
     return tasks
+
+
+def registered_tasks() -> dict[str, Task]:
+    """The tasks of ``src/eval/tasks.py``, for scripts in other folders."""
+    path = ROOT / "src" / "eval" / "tasks.py"
+    spec = importlib.util.spec_from_file_location("tasks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.TASKS
 
 
 def cluster(row: Row) -> str:

@@ -64,24 +64,23 @@ class Encoder:
     def __call__(self, messages: list[dict], choices: tuple[str, ...]) -> Question:
         """
         Raises:
-            ValueError: fewer than two choices, an empty one, two alike; the chat template refuses
-                the messages.
+            ValueError: fewer than two choices, an empty one, two alike (as text or as tokens); the
+                chat template refuses the messages.
         """
         texts = tuple(choice.strip() for choice in choices)
         if len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
             raise ValueError(f"the choices {list(choices)} are not two or more different texts")
         if self._score == "text":
             prompt, targets = encode_answers(self._tokenizer, messages, list(texts))
-            branches = [_sequence(target, self._end) for target in targets]
+        else:
+            prompt, targets = self._label_targets(messages, texts)
+        if not all(targets) or len(set(map(tuple, targets))) < len(targets):
+            raise ValueError(f"the choices {list(choices)} are not different in tokens")
+        if self._score == "text":
             neutral, alone = encode_answers(self._tokenizer, NEUTRAL, list(texts))
-            return Question(
-                texts,
-                "text",
-                Prompt(prompt, branches),
-                Prompt(neutral, [_sequence(target, []) for target in alone]),
-                len(self._end),
-            )
-        prompt, targets = self._label_targets(messages, texts)
+            unasked = Prompt(neutral, [_sequence(target, []) for target in alone])
+            branches = [_sequence(target, self._end) for target in targets]
+            return Question(texts, "text", Prompt(prompt, branches), unasked, len(self._end))
         firsts = [target[0] for target in targets]
         if len(set(firsts)) == len(firsts):
             return Question(texts, "token", Prompt(prompt, [Branch([], [firsts])]))

@@ -60,6 +60,18 @@ def resolve(name: str) -> str:
     return name
 
 
+def check_model(name: str, adapter: str | None = None) -> None:
+    """Say now, before anything is loaded, what could not be loaded.
+
+    Raises:
+        InputError: no such folder, or an adapter folder without a configuration.
+    """
+    if name != EMBEDDED:
+        resolve(name)
+    if adapter and base_of(adapter) is None:
+        raise InputError("no adapter_config.json in that folder", path=adapter)
+
+
 def base_of(folder: str | Path) -> str | None:
     """The base model an adapter folder was trained on, or None if it is no adapter."""
     config = Path(folder) / "adapter_config.json"

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from malmat.cli import ROOT
 from malmat.errors import InputError
-from malmat.files import read_rows
-from malmat.formats import read_questions, read_terms
 from malmat.text.duplicates import THRESHOLD, NearDuplicates
 from malmat.text.terms import TermMatcher
-
-EVAL = ROOT / "src" / "eval"
-
-
-QUESTION_FILES = (EVAL / "understand_questions.json", EVAL / "usage_questions.json")
-
-
-TERMS_ASKED = EVAL / "meme_sample_with_questions.jsonl"
-
-
-TERMS = ROOT / "src" / "data" / "terms.csv"
 
 
 def find_leaks(
@@ -71,42 +57,40 @@ def find_leaks(
 
 
 def leak_gate(
-    train: list[dict],
+    train: Iterable[dict],
+    items: Iterable[dict] = (),
     *,
-    held: Sequence[dict] = (),
+    terms: Iterable[dict] = (),
+    held: Iterable[dict] = (),
     path: str | Path | None = None,
     allow: bool = False,
 ) -> list[dict]:
     """Stop training on what it will be judged by.
 
-    Looked for are the evaluation questions and the terms marked ``split: unseen`` in
-    ``src/eval``, and the pairs and terms of the held-out rows.
+    Looked for are the questions of the evaluation's items, the titles of those that are to stay
+    unseen, and the pairs and titles of the held-out rows.
 
     Args:
         train: the pairs (or preference rows) to be trained on.
-        held: the held-out ones.
+        items: of the evaluation: ``{question?, title?, split?}``; ``split: unseen`` says that
+            its title is not in the training rows.
+        terms: ``{title, forms}`` of the titles that have forms of their own.
+        held: the held-out rows.
         path: the training file, for the message.
         allow: return the leaks instead of stopping.
 
     Raises:
         InputError: there are leaks; up to five are shown.
     """
-    train, held = [_as_pair(row) for row in train], [_as_pair(row) for row in held]
-    titles = [pair["title"] for pair in held if pair["title"]]
-    if TERMS_ASKED.is_file():
-        rows = [row for _, row in read_rows(TERMS_ASKED)]
-        titles += [row["title"] for row in rows if row.get("split") == "unseen"]
-    forms = {term["title"]: term["forms"] for term in read_terms(TERMS)} if TERMS.is_file() else {}
+    items, pairs = list(items), [_as_pair(row) for row in held]
+    titles = [pair["title"] for pair in pairs if pair["title"]]
+    titles += [item["title"] for item in items if item.get("split") == "unseen"]
+    forms = {term["title"]: term["forms"] for term in terms}
     leaks = find_leaks(
-        train,
+        map(_as_pair, train),
         terms=[{"title": t, "forms": forms.get(t, [])} for t in dict.fromkeys(titles)],
-        questions=[
-            row["question"]
-            for file in QUESTION_FILES
-            if file.is_file()
-            for row in read_questions(file)
-        ],
-        held=held,
+        questions=[item["question"] for item in items if item.get("question")],
+        held=pairs,
     )
     if leaks and not allow:
         shown = "; ".join(
@@ -123,6 +107,7 @@ def leak_gate(
 
 
 def _as_pair(row: dict) -> dict:
+    """A preference row as a pair with its preferred answer; a pair as it is."""
     if "chosen" not in row:
         return row
     messages = [*row["messages"], {"role": "assistant", "content": row["chosen"]}]

@@ -138,7 +138,7 @@ def _outline(text: str) -> tuple[str, frozenset[str]]:
     return squeeze(text), shingles(text)
 
 
-def sift(
+def filter_pairs(
     pairs: list[dict], term: dict, room: int, matcher: TermMatcher, index: NearDuplicates
 ) -> tuple[list[dict], list[dict]]:
     """The pairs of a reply that pass, and those that do not, each with its ``reasons``.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+from malmat.cli import ROOT
+from malmat.errors import InputError
+from malmat.files import check_fields, read_json
 from malmat.lm.load import short_name
 
 CARD_SETTINGS = (
@@ -28,105 +33,70 @@ CARD_SETTINGS = (
 )
 
 
+CARD_FIELDS = {
+    "title": str,  # after the model's name, as "tuned on …"
+    "about": str,  # what it was trained on, as "on single-turn chat …"
+    "use": str,
+    "limits": str,
+    "heldout": str,  # what the held-out rows are
+    "language": str,
+    "tags": list,
+}
+"""The texts that a card takes from its caller; each may be left out."""
+
+
+def read_card(path: str | None) -> dict[str, Any]:
+    """The texts of a card file (JSON, ``CARD_FIELDS``); empty without one.
+
+    Raises:
+        InputError: an unknown field, or one of another type.
+    """
+    if path is None:
+        return {}
+    texts = read_json(ROOT / path)
+    check_fields({"card": texts}, {"card": dict}, path=path, line=1)
+    for name in texts:
+        if name not in CARD_FIELDS:
+            raise InputError(
+                "not a field of a card",
+                path=path,
+                field=name,
+                fix=f"One of {', '.join(CARD_FIELDS)}.",
+            )
+    check_fields(texts, {name: CARD_FIELDS[name] for name in texts}, path=path, line=1)
+    return texts
+
+
 def model_card(record: dict) -> str:
     """A model card filled from the run (sections as on published KoCulture cards)."""
-    settings, data, speed = record["settings"], record["data"], record["speed"]
-    licence, versions = record["licence"], record["provenance"]["versions"]
-    full = settings["method"].endswith("full")
-    own = record["base"] != settings["model_name"]  # the adapter stands on a merged model
-    rows = "\n".join(
-        f"| {name} | {', '.join(v) if isinstance(v := settings[name], list) else v} |"
-        for name in CARD_SETTINGS
-        if name in settings
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    base = [row["eval_loss"] for row in record["losses"] if "eval_loss" in row and not row["step"]]
-    held = record["heldout_loss"]
-    heldout = "not measured"
-    if held is not None:
-        heldout = f"{held:.4f}" + (f" (before training {base[0]:.4f})" if base else "")
-    over = f" (a tuned `{record['base']}`)" if own else ""
-    name = short_name(settings["model_name"])
-    terms = licence["licence"] or "see the base model's page"
-    use = "; NOT for commercial use" if licence["commercial"] is False else ""
-    load = 'model = AutoModelForCausalLM.from_pretrained("THIS", dtype="auto")'
-    if not full:
-        base = f'"{record["base"]}"' if not own else '"THIS", subfolder="base"'
-        load = load.replace("model =", "base =").replace('"THIS"', base)
-        load += '\nmodel = PeftModel.from_pretrained(base, "THIS")'
-    imports = "" if full else "from peft import PeftModel\n"
-    return f"""---
-base_model: {record["base"]}
-language: ko
-library_name: {"transformers" if full else "peft"}
-pipeline_tag: text-generation
-license: other
-license_name: {terms!r}
-tags: [korean, slang, malmat]
----
-
-# {name}, tuned on Korean slang ({settings["method"]})
-
-A fine-tune of `{settings["model_name"]}`{over} on single-turn Korean chat with slang and memes,
-made with malmat.
-
-## Direct use
-
-Answers everyday messages in Korean chat style.
-
-## Out of scope
-
-Factual, medical or legal advice, and anything that the base model's licence excludes. The weights
-stand under that licence: {terms}{use}.
-
-## Bias, risks, limitations
-
-The data does not cover all slang, and slang ages: a term can change its meaning or go out of use.
-Answers can be wrong or out of place, above all for terms that were not trained on.
-
-## Recommendations
-
-Read answers before you publish them, and tell the people who chat with it that it is a model.
-
-## How to start
-
-```python
-{imports}from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("THIS")  # this folder or repository
-{load}
-messages = [{{"role": "user", "content": "..."}}]  # the wording of CHAT in src/eval/prompt.py
-inputs = tokenizer.apply_chat_template(
-    messages, add_generation_prompt=True, enable_thinking=False, return_dict=True,
-    return_tensors="pt",
-).to(model.device)
-output = model.generate(
-    **inputs, max_new_tokens=256, do_sample=True, temperature=0.7, top_p=0.8, top_k=20, min_p=0.0
-)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
-```
-
-## Training data
-
-{data["examples"]:,} examples, {data["tokens"]:,} tokens, loss on the {data["labelled_tokens"]:,}
-tokens of answers and turn ends; {data["skipped"]} rows were too long and left out. Source:
-`{data["source"][:71]}`.
-
-## Hyper-parameters
-
-| setting | value |
-|---|---|
-{rows}
-
-{speed["seconds"]:,.0f} s for {speed["steps"]:,} steps, {speed["tokens_per_s"]:,.0f} tokens/s, peak
-memory {speed["peak_memory_gib"]} GiB; torch {versions["torch"]}, transformers
-{versions["transformers"]}; commit {record["provenance"]["commit"] or "unknown"}.
-
-## Evaluation
-
-Loss on held-out terms: {heldout}. Scores: see the report made by `src/eval/report.py`.
-
-![loss](loss_curve.png)
-"""
+    settings = record["settings"]
+    shown = {name: settings[name] for name in CARD_SETTINGS if name in settings}
+    before = [
+        row["eval_loss"] for row in record["losses"] if "eval_loss" in row and not row["step"]
+    ]
+    terms = record["licence"]["licence"] or "see the base model's page"
+    wording_file, _, constant = (settings["wording"] or "").rpartition(":")
+    return environment.get_template("card.md.jinja").render(
+        **record,
+        text=dict.fromkeys(CARD_FIELDS) | record["card"],
+        name=short_name(settings["model_name"]),
+        full=settings["method"].endswith("full"),
+        own=record["base"] != settings["model_name"],  # the adapter stands on a merged model
+        shown={k: ", ".join(v) if isinstance(v, list) else v for k, v in shown.items()},
+        before=before[0] if before else None,
+        worded=f"the wording of {constant} in {wording_file}" if record["wording"] else None,
+        terms=terms,
+        quoted=json.dumps(terms, ensure_ascii=False),
+    )
 
 
 def loss_curve(losses: list[dict], path: Path) -> None:

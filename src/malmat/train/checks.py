@@ -1,24 +1,29 @@
-"""What can be known before a GPU hour is spent: from the tokenizer, the config and the data alone.
+"""What can be known before a GPU hour is spent: from settings, tokenizer and data alone.
 
-    check     the examples teach what inference will ask for, and to stop
-    plan      effective batch and optimizer steps
-    memory    what the run will hold, against the card
-    leaks     no evaluation question and no held-out term in the training rows
-    licence   what the base model may be used for
+    check_settings   no option is misspelt or contradicts another
+    check            the examples teach what inference will ask for, and to stop
+    plan             effective batch and optimizer steps
 
-``report`` says all of it in a few lines.
+``report`` says what was found, with the estimate of memory and the base model's licence.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from malmat.errors import InputError
 from malmat.lm import chat
 from malmat.lm.chat import IGNORE
-from malmat.train.memory import _PARTS
+from malmat.lm.load import no_model, quiet, resolve, sharded
+from malmat.train.lora import is_adapter
+from malmat.train.memory import PARTS
+from malmat.train.record import root_of
+from malmat.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +40,73 @@ _EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*")
 
 _ROUND_TRIPS = 500
 """Conversations rendered a second time; more would take longer than the rest together."""
+
+
+def check_settings(settings: TrainSettings) -> None:
+    """Refuse, before anything is changed, what could only fail later.
+
+    Raises:
+        InputError: naming the option.
+    """
+    quiet()
+    from transformers import SchedulerType
+    from transformers.training_args import OptimizerNames
+
+    for field, known in (
+        ("lr_scheduler_type", [name.value for name in SchedulerType]),
+        ("optim", [name.value for name in OptimizerNames]),
+        ("report_to", ["tensorboard", "wandb", "trackio", "none"]),
+    ):
+        value = getattr(settings, field)
+        if value not in known:
+            raise InputError(f"unknown: '{value}'", field=field, fix=f"One of {', '.join(known)}.")
+    if settings.report_to != "none" and not importlib.util.find_spec(settings.report_to):
+        raise InputError(
+            f"{settings.report_to} is not installed",
+            field="report_to",
+            fix=f"pip install {settings.report_to}, or use none.",
+        )
+    source = Path(settings.model_name)
+    if source.is_dir() and settings.output.resolve() == source.resolve():
+        raise InputError("is the model's own folder", field="output_dir", fix="Choose another.")
+    if settings.early_stopping_patience and not settings.eval_data_path:
+        raise InputError(
+            "needs held-out rows", field="early_stopping_patience", fix="Give --eval_data_path."
+        )
+    if settings.merge:
+        _check_merge(settings)
+    if sharded():
+        _check_sharded(settings)
+
+
+def _check_merge(settings: TrainSettings) -> None:
+    from transformers import AutoConfig
+
+    base = resolve(root_of(settings.model_name))
+    try:
+        config = AutoConfig.from_pretrained(base, trust_remote_code=settings.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise no_model(base, error) from None
+    if getattr(config, "quantization_config", None):
+        raise InputError(
+            "the base model is quantized itself, and nothing can be merged into it",
+            field="merge",
+            fix="Train on the unquantized model (with --option_4bit), or leave it out.",
+        )
+
+
+def _check_sharded(settings: TrainSettings) -> None:
+    bits, adapter = "bit" in settings.optim, is_adapter(settings.model_name)
+    for field, wrong, fix in (
+        ("optim", bits, "Use --optim adamw_torch_fused (DeepSpeed: adamw_torch)."),
+        ("merge", settings.merge, "Leave it out, and merge on one process afterwards."),
+        ("option_4bit", settings.quantization, "Use DDP, or LoRA without quantization."),
+        ("model_name", adapter, "Give the merged model (--merge)."),
+    ):
+        if wrong:
+            raise InputError(
+                "does not work where FSDP or DeepSpeed split the weights", field=field, fix=fix
+            )
 
 
 def check(
@@ -75,23 +147,45 @@ def check(
     stops = set(chat.terminators(tokenizer))
     for number, example in enumerate(examples, 1):
         _check_example(tokenizer, example, end, stops, number)
-    if conversations:
-        if len(conversations) != len(examples):
-            raise ValueError(f"{len(conversations)} conversations for {len(examples)} examples")
-        for index in range(0, len(examples), math.ceil(len(examples) / _ROUND_TRIPS)):
-            messages, ids = conversations[index], examples[index]["input_ids"]
-            prompt = chat.encode_prompt(tokenizer, messages[:-1])
-            if _labelled_from(examples[index]) != len(prompt) or ids[: len(prompt)] != prompt:
-                raise ValueError(
-                    f"example {index + 1}: the prompt trained on is not the one of inference"
-                )
-            round_trip(tokenizer, messages, number=index + 1)
+    _check_prompts(tokenizer, examples, conversations)
+    stop = end[-1]
+    pad = tokenizer.pad_token_id if pad_token_id is None else pad_token_id
+    return {
+        **_counts(examples, skipped, batch_size),
+        "terminator": tokenizer.convert_ids_to_tokens(stop),
+        "terminators": tokenizer.convert_ids_to_tokens(chat.terminators(tokenizer)),
+        "pad_is_terminator": pad == stop,
+        "thinking": thinking,
+    }
+
+
+def _check_prompts(
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[dict[str, list[int]]],
+    conversations: Sequence[list[dict]],
+) -> None:
+    """Render conversations again as inference does, and compare."""
+    if not conversations:
+        return
+    if len(conversations) != len(examples):
+        raise ValueError(f"{len(conversations)} conversations for {len(examples)} examples")
+    for index in range(0, len(examples), math.ceil(len(examples) / _ROUND_TRIPS)):
+        messages, ids = conversations[index], examples[index]["input_ids"]
+        prompt = chat.encode_prompt(tokenizer, messages[:-1])
+        if _labelled_from(examples[index]) != len(prompt) or ids[: len(prompt)] != prompt:
+            raise ValueError(
+                f"example {index + 1}: the prompt trained on is not the one of inference"
+            )
+        round_trip(tokenizer, messages, number=index + 1)
+
+
+def _counts(
+    examples: Sequence[dict[str, list[int]]], skipped: int, batch_size: int
+) -> dict[str, Any]:
     lengths = sorted(len(example["input_ids"]) for example in examples)
     labelled = [_count_labels(example) for example in examples]
     largest = sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"]))
     largest = largest[:batch_size]
-    stop = end[-1]
-    pad = tokenizer.pad_token_id if pad_token_id is None else pad_token_id
     return {
         "examples": len(examples),
         "skipped": skipped,
@@ -106,10 +200,6 @@ def check(
         "worst_labelled": max(
             sum(labelled[i] for i in largest), sum(sorted(labelled)[-batch_size:])
         ),
-        "terminator": tokenizer.convert_ids_to_tokens(stop),
-        "terminators": tokenizer.convert_ids_to_tokens(chat.terminators(tokenizer)),
-        "pad_is_terminator": pad == stop,
-        "thinking": thinking,
     }
 
 
@@ -245,26 +335,31 @@ def report(
     if steps:
         lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} examples")
     if estimate:
-        parts = ", ".join(f"{name} {estimate[name]:.2f}" for name in _PARTS)
-        lines.append(
-            f"memory: about {estimate['total']:.1f} of {estimate['available']:.1f} GiB "
-            f"({estimate['device']}): {parts}; {estimate['trained'] / 1e6:,.1f} of "
-            f"{estimate['parameters'] / 1e6:,.1f} million parameters are trained"
-        )
-        if not estimate["fits"]:
-            lines.append(
-                "warning: it will hardly fit. A smaller --batch_size with more "
-                "--gradient_accumulation_steps, --gradient_checkpointing, a shorter "
-                "--max_seq_length, LoRA, or --option_4bit need less"
-            )
-    elif estimate is None and steps:
+        lines += _memory_lines(estimate)
+    elif steps:
         lines.append("memory: not estimated (the model's config needs its own code)")
     if terms:
         use = {True: "", False: "; NOT for commercial use", None: "; check its conditions"}
-        said = terms["licence"] or "unknown: check the model's page"
+        known = terms["licence"]
+        said = known or "unknown: check the model's page"
         lines.append(
             f"licence of {terms['model']}: {said}"
-            + (use[terms["commercial"]] if terms["licence"] else "")
-            + (f" (by {terms['source']})" if terms["licence"] else "")
+            + (f"{use[terms['commercial']]} (by {terms['source']})" if known else "")
+        )
+    return lines
+
+
+def _memory_lines(estimate: dict[str, Any]) -> list[str]:
+    parts = ", ".join(f"{name} {estimate[name]:.2f}" for name in PARTS)
+    lines = [
+        f"memory: about {estimate['total']:.1f} of {estimate['available']:.1f} GiB "
+        f"({estimate['device']}): {parts}; {estimate['trained'] / 1e6:,.1f} of "
+        f"{estimate['parameters'] / 1e6:,.1f} million parameters are trained"
+    ]
+    if not estimate["fits"]:
+        lines.append(
+            "warning: it will hardly fit. A smaller --batch_size with more "
+            "--gradient_accumulation_steps, --gradient_checkpointing, a shorter "
+            "--max_seq_length, LoRA, or --option_4bit need less"
         )
     return lines

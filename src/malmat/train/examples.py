@@ -4,58 +4,85 @@ from __future__ import annotations
 
 from typing import Any
 
+from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.formats import read_pairs, read_preferences
 from malmat.lm import chat
-from malmat.prompts import chat_messages, load_prompts
+from malmat.prompts import fill, load_prompts
 
 
-class Rows:
-    """Training rows as read, and encoded as examples.
+def read_wording(source: str) -> str:
+    """The text of a ``FILE:CONSTANT`` with the placeholder ``{question}``.
+
+    Raises:
+        InputError: not of that form, no such file or constant, or other placeholders.
+    """
+    path, colon, constant = source.rpartition(":")
+    if not colon or not constant.isidentifier():
+        raise InputError(
+            f"'{source}' is not FILE:CONSTANT", field="wording", fix="Give, say, prompt.py:CHAT."
+        )
+    prompts = load_prompts(ROOT / path)
+    if constant not in prompts:
+        raise InputError("missing", path=path, field=constant, fix="Add the constant.")
+    return prompts[constant]
+
+
+def read_training_rows(path: str, *, preferences: bool, limit: int | None = None) -> list[dict]:
+    """Pairs or preference rows of a file (``formats``), the first ``limit`` of them."""
+    return (read_preferences if preferences else read_pairs)(path)[:limit]
+
+
+def is_bare(row: dict) -> bool:
+    """Whether a row asks by a question alone, which needs a wording; messages stand as they are."""
+    return "question" in row and (("chosen" in row) or "messages" not in row)
+
+
+class Examples:
+    """Training rows, encoded.
 
     Attributes:
-        examples: ``{input_ids, labels}``; of preference rows ``{chosen, rejected}``, each so.
+        rows: as read.
+        encoded: ``{input_ids, labels}``; of preference rows ``{chosen, rejected}``, each so.
         conversations: the messages of each text (of a preference row: two).
         skipped: rows left out because a text is longer than the limit; a cut one would
             end without its terminator, so none is cut.
-
-    Raises:
-        InputError: no row, or none short enough.
     """
 
     def __init__(
         self,
-        path: str,
+        rows: list[dict],
         tokenizer: Any,
         max_length: int,
         *,
-        preferences: bool = False,
-        limit: int | None = None,
+        wording: str | None = None,
+        path: str | None = None,
     ):
-        prompts = load_prompts()
-        self.rows = (read_preferences if preferences else read_pairs)(path)[:limit]
-        self.examples: list[dict] = []
+        """Encode the rows.
+
+        Args:
+            max_length: tokens that a text may have.
+            wording: what a bare question is put into; None: it is the message itself.
+            path: the rows' file, for the message.
+
+        Raises:
+            InputError: no row is short enough.
+        """
+        self.rows = rows
+        self.encoded: list[dict] = []
         self.conversations: list[list[dict]] = []
-        for row in self.rows:
-            # A question by itself gets the wording that inference gives it; messages stand as are.
-            asked = "question" in row if preferences else "messages" not in row
-            if asked:
-                prompt = chat_messages(prompts, row["question"])
-            else:
-                prompt = row["messages"] if preferences else row["messages"][:-1]
-            answers = [row[name] for name in ("chosen", "rejected", "answer") if name in row]
-            texts = [[*prompt, {"role": "assistant", "content": text}] for text in answers]
+        for row in rows:
+            texts = conversations(row, wording)
             encoded = [chat.encode_example(tokenizer, messages) for messages in texts]
             if max(len(example["input_ids"]) for example in encoded) > max_length:
                 continue
             self.conversations += texts
-            self.examples.append(
-                dict(zip(("chosen", "rejected"), encoded, strict=True))
-                if preferences
-                else encoded[0]
+            sides = ("chosen", "rejected")
+            self.encoded.append(
+                dict(zip(sides, encoded, strict=True)) if "chosen" in row else encoded[0]
             )
-        self.skipped = len(self.rows) - len(self.examples)
-        if not self.examples:
+        self.skipped = len(rows) - len(self.encoded)
+        if not self.encoded:
             raise InputError(
                 f"no example is {max_length} tokens or shorter",
                 path=path,
@@ -64,10 +91,20 @@ class Rows:
             )
 
     def texts(self) -> list[dict]:
-        """Every ``{input_ids, labels}``."""
-        sides = ("chosen", "rejected")
+        """Every ``{input_ids, labels}``, of a preference row two."""
         return [
             text
-            for example in self.examples
-            for text in ([example[side] for side in sides] if "chosen" in example else [example])
+            for row in self.encoded
+            for text in ([row["chosen"], row["rejected"]] if "chosen" in row else [row])
         ]
+
+
+def conversations(row: dict, wording: str | None = None) -> list[list[dict]]:
+    """A row's conversations, each ending with an answer to be trained or compared."""
+    if is_bare(row):
+        content = fill(wording, question=row["question"]) if wording else row["question"]
+        prompt = [{"role": "user", "content": content}]
+    else:
+        prompt = row["messages"] if "chosen" in row else row["messages"][:-1]
+    answers = [row[name] for name in ("chosen", "rejected", "answer") if name in row]
+    return [[*prompt, {"role": "assistant", "content": text}] for text in answers]

@@ -7,34 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from malmat.files import read_json
 from malmat.lm.load import base_of
 
-_APACHE = ("Apache 2.0", True)
-
-
-LICENCES: tuple[tuple[str, str, bool | None], ...] = (
-    # pattern on the model's name → licence, commercial use (None: on conditions)
-    (r"exaone-?4", "EXAONE AI Model License Agreement 1.2 - NC", False),
-    (r"exaone", "EXAONE AI Model License Agreement 1.1 - NC", False),
-    (r"hyperclova", "HyperCLOVA X SEED Model License Agreement", None),
-    (r"kanana-1\.5-(2\.1b|8b|15\.7b)", *_APACHE),
-    (r"kanana-nano", "CC BY-NC 4.0", False),
-    (r"qwen2\.5-(coder-|vl-)?3b", "Qwen Research License", False),
-    (r"qwen2\.5-(vl-|math-)?72b", "Qwen License", None),
-    (r"qwen2\.5-|qwen3-", *_APACHE),
-    (r"gemma-?4", *_APACHE),
-    (r"gemma|embedded", "Gemma Terms of Use", None),
-    (r"solar-10\.7b-instruct", "CC BY-NC 4.0", False),
-    (r"solar-10\.7b-v|solar-ko-recovery|open-solar-ko|t3q-ko-solar", *_APACHE),
-    (r"solar-koen", "CC BY-NC-SA 4.0", False),
-    (r"polar-14b", "Apache 2.0 by its card (v0.1 came from SOLAR-Instruct, CC BY-NC 4.0)", None),
-    (r"llama-?3\.3", "Llama 3.3 Community License", None),
-    (r"llama-?3\.2", "Llama 3.2 Community License", None),
-    (r"llama-?3\.1", "Llama 3.1 Community License", None),
-    (r"llama-?3", "Meta Llama 3 Community License", None),
-)
-"""As the models' own pages named them in 2026; a fine-tune of theirs inherits the terms."""
-
+LICENCES = Path(__file__).with_name("licences.json")
+"""Rows ``{pattern, licence, commercial}``; the first whose pattern fits the model's name counts.
+``commercial`` says whether commercial use is allowed (null: on conditions). As the models' own
+pages named them in 2026; a fine-tune of theirs inherits the terms."""
 
 _NON_COMMERCIAL = re.compile(r"\bnc\b|non-?commercial|research|비영리|비상업", re.IGNORECASE)
 
@@ -70,22 +49,24 @@ def licence(model_name: str) -> dict[str, Any]:
 
 
 def _by_name(name: str) -> dict[str, Any] | None:
-    for pattern, title, commercial in LICENCES:
-        if re.search(pattern, name, re.IGNORECASE):
-            return {"licence": title, "commercial": commercial}
+    for row in read_json(LICENCES):
+        if re.search(row["pattern"], name, re.IGNORECASE):
+            return {"licence": row["licence"], "commercial": row["commercial"]}
     return None
 
 
 def _front_matter(readme: Path) -> dict[str, str]:
-    """The single-line values at the head of a model card, and the first one of a list."""
+    """The texts at the head of a model card, of a list the first one; empty where there is no
+    readable head."""
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
     try:
-        match = re.match(r"---\n(.*?)\n---", readme.read_text("utf-8", "replace"), re.DOTALL)
-    except OSError:
+        values = metadata_load(readme) or {}
+    except (OSError, ValueError, YAMLError):
         return {}
-    lines = re.findall(
-        r"^(\w+):[ \t]*(?:\n[ \t]*- +)?(\S[^\n]*)", match.group(1) if match else "", re.MULTILINE
-    )
-    return {key: value.strip(" \"'[]") for key, value in lines}
+    first = {key: v[0] if isinstance(v, list) and v else v for key, v in values.items()}
+    return {key: value for key, value in first.items() if isinstance(value, str)}
 
 
 def _first_line(folder: Path) -> str | None:

@@ -13,6 +13,7 @@ from malmat.files import read_json, write_json
 from malmat.lm.chat import terminators
 from malmat.lm.load import OWN_BASE, base_of, fingerprint, load_model, load_tokenizer
 from malmat.train.checkpoints import is_whole, seal
+from malmat.train.settings import LoraSettings, TrainSettings
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """KoCulture's published choice; the families it trains name them alike."""
@@ -36,13 +37,9 @@ def add_arguments(options: argparse.ArgumentParser) -> Any:
     return choice
 
 
-def quantization(args: argparse.Namespace) -> str | None:
-    """What the options say: ``4bit``, ``8bit`` or None."""
-    return "4bit" if args.option_4bit else "8bit" if args.option_8bit else None
-
-
-def with_adapter(args: argparse.Namespace) -> Any:
-    """The model of ``--model_name`` with a new adapter to train; an adapter there is merged first.
+def base_and_adapter(settings: TrainSettings) -> tuple[Any, Any]:
+    """The model of ``--model_name`` and the config of a new adapter to train on it; an adapter
+    there is merged first.
 
     rsLoRA: Kalajdzievski (2023), *A Rank Stabilization Scaling Factor for Fine-Tuning with
     LoRA*. QLoRA: Dettmers et al. (2023).
@@ -50,35 +47,40 @@ def with_adapter(args: argparse.Namespace) -> Any:
     Raises:
         InputError: no such model, or none of the modules is in it.
     """
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, prepare_model_for_kbit_training
 
-    model_name = merged_base(args)
+    lora = settings.lora
     model = load_model(
-        model_name, quantization=quantization(args), trust_remote_code=args.trust_remote_code
+        merged_base(settings),
+        quantization=lora.quantization,
+        trust_remote_code=settings.trust_remote_code,
     ).train()
-    if quantization(args):
-        model = prepare_model_for_kbit_training(
-            model,
-            use_gradient_checkpointing=args.gradient_checkpointing,
-            gradient_checkpointing_kwargs={"use_reentrant": False},
-        )
-    modules = args.lora_modules
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=args.lora_r,
-        lora_alpha=args.lora_alpha,
-        lora_dropout=args.lora_dropout,
-        target_modules="all-linear" if modules == ["all-linear"] else modules,
-        use_rslora=args.use_rslora,
-    )
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if missing := [m for m in modules if m != "all-linear" and m not in names]:
+    if missing := [m for m in lora.lora_modules if m != "all-linear" and m not in names]:
         raise InputError(
             f"the model has no {', '.join(missing)}",
             field="lora_modules",
             fix="Name modules of this model, or 'all-linear'.",
         )
-    return get_peft_model(model, config)
+    if lora.quantization:
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=settings.gradient_checkpointing == "on",
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    return model, LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.lora_r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=target_modules(lora),
+        use_rslora=lora.use_rslora,
+    )
+
+
+def target_modules(lora: LoraSettings) -> list[str] | str:
+    """The modules as PEFT takes them: names, or ``all-linear`` by itself."""
+    return "all-linear" if lora.lora_modules == ["all-linear"] else lora.lora_modules
 
 
 def write_merged(adapter: str | Path, folder: Path, *, trust_remote_code: bool = False) -> None:
@@ -96,7 +98,7 @@ def write_merged(adapter: str | Path, folder: Path, *, trust_remote_code: bool =
     seal(folder)
 
 
-def merged_base(args: argparse.Namespace) -> str:
+def merged_base(settings: TrainSettings) -> str:
     """What a new adapter can stand on: the model itself, or an adapter merged into its base.
 
     The merged model is written to ``base`` in the new adapter's folder, where loading the
@@ -104,16 +106,16 @@ def merged_base(args: argparse.Namespace) -> str:
     """
     from accelerate import PartialState
 
-    if not is_adapter(args.model_name):
-        return args.model_name
-    folder = Path(args.output_dir) / OWN_BASE
-    source = {"merged_from": args.model_name, "fingerprint": fingerprint(args.model_name)}
+    if not is_adapter(settings.model_name):
+        return settings.model_name
+    folder = settings.output / OWN_BASE
+    source = {"merged_from": settings.model_name, "fingerprint": fingerprint(settings.model_name)}
     marker = folder / "malmat.json"
     with PartialState().main_process_first():
         if not (is_whole(folder) and read_json(marker) == source):
             shutil.rmtree(folder, ignore_errors=True)
             write_json(marker, source)
-            write_merged(args.model_name, folder, trust_remote_code=args.trust_remote_code)
+            write_merged(settings.model_name, folder, trust_remote_code=settings.trust_remote_code)
     return str(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -10,32 +9,39 @@ from pathlib import Path
 from malmat.errors import InputError
 from malmat.files import digest, file_digest
 from malmat.lm.load import OWN_BASE, base_of, fingerprint
-from malmat.prompts import load_prompts
 from malmat.train.lora import is_adapter
+from malmat.train.settings import ASIDE, TrainSettings
 
 RUN_FILE = "run.json"
 
+_NO_KNOBS = {
+    *ASIDE,
+    # Where the result goes, how it is looked at and described, what is checked beforehand, and how
+    # much memory it takes does not change the weights.
+    *("output_dir", "logging_steps", "report_to", "push_to_hub", "private", "card", "merge"),
+    *("tasks", "allow_leaks", "gradient_checkpointing", "save_steps"),
+    # These are part of the identity by what they stand for.
+    *("batch_size", "gradient_accumulation_steps", "wording", "model_name"),
+    *("data_path", "eval_data_path"),
+}
 
-ASIDE = ("dry_run", "resume", "overwrite")
-"""Options that say what to do now, not what the run is."""
 
+def run_identity(settings: TrainSettings, wording: str | None) -> str:
+    """What determines the trained weights; a run resumes only where this is the same.
 
-def run_identity(args: argparse.Namespace, method: str) -> str:
-    """What determines the trained weights; a run resumes only where this is the same."""
-    # Where the result goes, how it is looked at, and how much memory it takes does not change the
-    # weights; model and data are named by their content below.
-    aside = {*ASIDE, "output_dir", "logging_steps", "report_to", "push_to_hub", "private"}
-    aside |= {"gradient_checkpointing", "save_steps", "merge", "allow_leaks", "batch_size"}
-    aside |= {"gradient_accumulation_steps", "model_name", "data_path", "eval_data_path"}
-    knobs = {name: value for name, value in vars(args).items() if name not in aside}
+    Args:
+        wording: the text that bare questions are put into; None where the data has none,
+            so that its edits do not touch the run.
+    """
+    knobs = {name: v for name, v in settings.options().items() if name not in _NO_KNOBS}
+    if wording is not None:
+        knobs["prompt"] = wording
     return digest(
         {
-            "method": method,
-            "model": fingerprint(args.model_name),
-            "data": data_identity(args.data_path),
-            "eval_data": args.eval_data_path and data_identity(args.eval_data_path),
-            "prompt": load_prompts()["CHAT"],
-            "effective_batch": args.batch_size * args.gradient_accumulation_steps,
+            "model": fingerprint(settings.model_name),
+            "data": data_identity(settings.data_path),
+            "eval_data": settings.eval_data_path and data_identity(settings.eval_data_path),
+            "effective_batch": settings.batch_size * settings.gradient_accumulation_steps,
             **knobs,
         }
     )

@@ -1,29 +1,34 @@
-"""Trainers whose loss looks at labelled positions only: no token of padding, no logit unused.
+"""TRL's trainers on our rendered and masked rows, with the output head at labelled positions only.
 
-A mini-batch is laid end to end in one row (position ids restart at each example,
-from which transformers builds a mask that keeps the examples apart), and the
-output head is applied at labelled positions only. Over a vocabulary of 262 144
-and answers that are a quarter of the tokens, that is most of a small model's cost.
+TRL brings the trainers, their arguments, the padding-free collator, and DPO's formula, reference
+and figures. Three things are ours, because TRL 1.14 does not have them:
 
-TRL's trainers (1.15) do the like with Triton kernels, which need a GPU; this is
-plain PyTorch and works on both.
+- The output head is applied at labelled positions of a packed row and nowhere else. Over a
+  vocabulary of 262,144 and answers that are a quarter of the tokens, that is most of a small
+  model's cost; TRL's ``chunked_nll`` does the like, but computes each logit twice
+  (``bench/train.py`` compares them).
+- A step's loss is the mean over its labelled tokens for every model; TRL leaves that to models
+  whose forward takes ``num_items_in_batch``.
+- The held-out loss counts every row once. transformers' evaluation loop weighs batches by their
+  first dimension, which is 1 for a packed row, and counts some rows twice on several processes.
 """
 
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch.nn.functional import cross_entropy, logsigmoid
-from transformers import (
-    DataCollatorForSeq2Seq,
-    DataCollatorWithFlattening,
-    Trainer,
-    TrainerCallback,
-)
+from datasets import Dataset
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.models.utils import _ForwardRedirection
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl.trainer.utils import selective_log_softmax_and_entropy
 
 from malmat.lm.chat import IGNORE
 from malmat.train.checkpoints import is_whole, seal
@@ -41,102 +46,56 @@ def can_pack(model: torch.nn.Module) -> bool:
     )
 
 
-class AnswerTrainer(Trainer):
-    """Supervised fine-tuning: the cross-entropy of a step's labelled tokens.
+@dataclass
+class LabelledPositions(DataCollatorForLanguageModeling):
+    """TRL's padding-free batch, and the positions that the output head is needed at."""
 
-    Args:
-        examples: ``{input_ids, labels}`` rows; labels are -100 where no loss is.
-        held: rows for the held-out loss, or None.
-        tokenizer: for padding, where the model cannot pack, and to be saved along.
-        native_loss: take the loss that the model computes itself (Unsloth's fused one,
-            whose forward gives no logits); rows are then padded.
-    """
+    def torch_call(self, examples: list[dict]) -> dict[str, torch.Tensor]:
+        """Add ``logits_to_keep`` (positions before a labelled token) and ``shift_labels`` (those
+        tokens, of shape (1, labelled))."""
+        batch = super().torch_call(examples)
+        following = batch["labels"][:, 1:]
+        places = (following[0] != IGNORE).nonzero()[:, 0]
+        return batch | {"logits_to_keep": places, "shift_labels": following[:, places]}
 
-    def __init__(
-        self, *, model, args, examples, held, tokenizer, native_loss=False, callbacks=None
-    ):
-        from datasets import Dataset
 
-        self._native_loss = native_loss
-        self.packed = not native_loss and can_pack(model)
-        self.tokens = 0  # read in training by this process
-        if self.packed:
-            collator = DataCollatorWithFlattening(return_tensors="pt")
-        else:
-            if "input_ids" in examples[0]:  # what lengths are read from
-                args.train_sampling_strategy = "group_by_length"
-            collator = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE)
-        super().__init__(
-            model=model,
-            args=args,
-            data_collator=self.collator(collator),
-            train_dataset=Dataset.from_list(examples),
-            eval_dataset=Dataset.from_list(held) if held else None,
-            processing_class=tokenizer,
-            callbacks=callbacks,
-        )
-        self.model_accepts_loss_kwargs = True  # the loss below divides by the tokens of all batches
+def data_set(examples: list[dict]) -> Dataset:
+    """Encoded examples in the columns of TRL's trainers: ``input_ids, labels``, and of preference
+    rows ``prompt_ids, chosen_ids, rejected_ids``."""
+    return Dataset.from_list([_columns(row) if "chosen" in row else row for row in examples])
 
-    @staticmethod
-    def collator(flat: Any) -> Any:
-        """Rows of the data set → a batch, by way of the collator of ``{input_ids, labels}``."""
-        return flat
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The summed loss, divided by what there is in the whole step (all its mini-batches)."""
-        total, count, outputs = self.summed_loss(model, inputs)
-        if model.training:
-            mask = inputs.get("attention_mask")
-            self.tokens += inputs["input_ids"].numel() if mask is None else int(mask.sum())
-        if num_items_in_batch is None:
-            loss = total / count.clamp(min=1)
-        else:
-            loss = total / num_items_in_batch
-            if self.args.average_tokens_across_devices:
-                loss = loss * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+def _columns(row: dict) -> dict[str, list[int]]:
+    """A preference row as TRL has it tokenized: prompt, chosen and rejected answer."""
+    chosen, rejected = row["chosen"], row["rejected"]["input_ids"]
+    start = next(place for place, label in enumerate(chosen["labels"]) if label != IGNORE)
+    prompt = chosen["input_ids"][:start]
+    if rejected[:start] != prompt:
+        raise ValueError("the chosen and the rejected answer have different prompts")
+    answers = {"chosen_ids": chosen["input_ids"][start:], "rejected_ids": rejected[start:]}
+    return {"prompt_ids": prompt, **answers}
 
-    def summed_loss(self, model: Any, inputs: dict) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        """(loss summed over labelled tokens, their number, the model's outputs)."""
-        if self._native_loss:
-            outputs = model(**inputs)
-            count = (inputs["labels"][:, 1:] != IGNORE).sum()
-            return outputs.loss * count, count, outputs
-        losses, _, outputs = self._token_losses(model, inputs)
-        return losses.sum(), torch.tensor(len(losses), device=losses.device), outputs
 
-    def _token_losses(self, model: Any, inputs: dict) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        """Negative log-likelihoods at labelled positions, the number of the example that each
-        belongs to, and the model's outputs."""
-        inputs = dict(inputs)
-        labels = inputs.pop("labels")[:, 1:]  # the token after each position
-        if self.packed:
-            places = (labels[0] != IGNORE).nonzero()[:, 0]
-            # A cache would make transformers overlook that the row holds several examples.
-            outputs = model(**inputs, logits_to_keep=places, use_cache=False)
-            logits, targets = outputs.logits[0], labels[0, places]
-            owners = (inputs["position_ids"][0] == 0).cumsum(0)[places] - 1
-        else:
-            outputs = model(**inputs, use_cache=False)
-            kept = labels != IGNORE
-            logits, targets = outputs.logits[:, :-1][kept], labels[kept]
-            owners = kept.nonzero()[:, 0]
-        return cross_entropy(logits.float(), targets, reduction="none"), owners, outputs
+class _Counted:
+    """A trainer whose held-out loss counts every row once, on any number of processes."""
+
+    def held_loss(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """(loss summed over a batch, the number of tokens or pairs it is summed over)."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Mean loss over the held-out rows, each counted once on any number of processes."""
+        """Mean loss over the held-out rows."""
         rows = list(eval_dataset or self.eval_dataset)
         size, processes = self.args.per_device_eval_batch_size, self.accelerator.num_processes
         self.model.eval()
         sums = torch.zeros(2, device=self.args.device, dtype=torch.double)
         for start in range(0, len(rows), size * processes):
             part = rows[start + self.accelerator.process_index * size :][:size]
-            part = part if start + self.accelerator.process_index * size < len(rows) else []
             # Where the weights are split, every process has to take part in every pass.
             inputs = self._prepare_inputs(self.data_collator(part or rows[:1]))
             with self.compute_loss_context_manager():
-                total, count, _ = self.summed_loss(self.model, inputs)
+                total, count = self.held_loss(inputs)
             if part:
                 sums += torch.stack([total.double(), count.double()])
         sums = self.accelerator.reduce(sums)
@@ -148,59 +107,136 @@ class AnswerTrainer(Trainer):
         )
         return metrics
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write none: the run's own is written when it is done."""
 
-class PreferenceTrainer(AnswerTrainer):
-    """Direct preference optimization of an adapter against the model under it.
+    def _send_telemetry(self) -> None:
+        """Send none: a run reaches the network for nothing that was not asked for."""
 
-    The sigmoid loss of Rafailov et al. (2023), *Direct Preference Optimization*, eq. 7:
-    −log σ(β·(Δchosen − Δrejected)), where Δ is the answer's log-probability under the
-    policy less that under the reference, which is the model with its adapter off.
 
-    Args:
-        beta: how far the policy may go from the reference.
-        examples, held: ``{chosen, rejected}``, each ``{input_ids, labels}``.
-    """
-
-    def __init__(self, *, beta: float, args, **options):
-        args.remove_unused_columns = False  # it would take 'chosen' and 'rejected' for unused
-        self._beta = beta
-        self._margins: dict[bool, list[torch.Tensor]] = {True: [], False: []}  # in training or not
-        super().__init__(args=args, **options)
-        self.model_accepts_loss_kwargs = False  # a mini-batch's mean, a pair being the unit
-
-    @staticmethod
-    def collator(flat: Any) -> Any:
-        """Chosen and rejected answers side by side: rows 2i and 2i + 1."""
-        return lambda rows: flat([row[side] for row in rows for side in ("chosen", "rejected")])
+class _TokenLoss(_Counted):
+    """The cross-entropy of a step's labelled tokens, all its mini-batches together."""
 
     def summed_loss(self, model: Any, inputs: dict) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        """(loss summed over pairs, their number, the model's outputs)."""
-        policy, outputs = self._answer_scores(model, inputs)
-        with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-            reference, _ = self._answer_scores(model, inputs)
-        chosen, rejected = (policy - reference).view(-1, 2).unbind(1)
-        margins = self._beta * (chosen - rejected)
-        self._margins[model.training].append(margins.detach())
-        count = torch.tensor(len(margins), device=margins.device)
-        return -logsigmoid(margins).sum(), count, outputs
+        """(loss summed over labelled tokens, their number, the model's outputs)."""
+        raise NotImplementedError
 
-    def _answer_scores(self, model: Any, inputs: dict) -> tuple[torch.Tensor, Any]:
-        losses, owners, outputs = self._token_losses(model, inputs)
-        scores = torch.zeros(int(owners[-1]) + 1, device=losses.device)
-        return scores.index_add(0, owners, -losses), outputs
+    def held_loss(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.summed_loss(self.model, inputs)[:2]
 
-    def log(self, logs, start_time=None):
-        """Reward margin and accuracy beside the loss that they belong to."""
-        for prefix, training in (("", True), ("eval_", False)):
-            if f"{prefix}loss" in logs and self._margins[training]:
-                margins = torch.cat(self._margins[training])
-                self._margins[training].clear()
-                both = torch.stack([margins.mean(), (margins > 0).float().mean()])
-                both = self.accelerator.reduce(both, "mean").tolist()
-                logs |= dict(
-                    zip((f"{prefix}reward_margin", f"{prefix}reward_accuracy"), both, strict=True)
-                )
-        super().log(logs, start_time)
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The summed loss, divided by the labelled tokens of the whole step."""
+        total, count, outputs = self.summed_loss(model, inputs)
+        loss = total / (count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+
+class AnswerTrainer(_TokenLoss, SFTTrainer):
+    """Supervised fine-tuning on ``{input_ids, labels}`` rows; labels are -100 where no loss is.
+
+    Rows of a batch are laid end to end where the model can tell them apart, else padded.
+    """
+
+    def __init__(self, *, model: Any, args: SFTConfig, processing_class: Any, **options: Any):
+        self.packed = can_pack(model)
+        if self.packed:
+            options["data_collator"] = LabelledPositions(
+                pad_token_id=processing_class.pad_token_id, padding_free=True
+            )
+            args.include_num_input_tokens_seen = "all"  # there is no padding to leave out
+        else:
+            args.train_sampling_strategy = "group_by_length"
+        super().__init__(model=model, args=args, processing_class=processing_class, **options)
+        self.model_accepts_loss_kwargs = True  # compute_loss divides by the tokens of all batches
+        _keep_float32(self.model)
+
+    def summed_loss(self, model: Any, inputs: dict) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        inputs = dict(inputs)
+        labels, targets = inputs.pop("labels"), inputs.pop("shift_labels", None)
+        # A cache would make transformers overlook that a packed row holds several examples.
+        outputs = model(**inputs, use_cache=False)
+        logits = outputs.logits
+        if targets is None:
+            labelled = labels[:, 1:] != IGNORE
+            logits, targets = logits[:, :-1][labelled], labels[:, 1:][labelled]
+        logits, targets = logits.flatten(0, -2).float(), targets.flatten()
+        count = torch.tensor(len(targets), device=targets.device)
+        return cross_entropy(logits, targets, reduction="sum"), count, outputs
+
+
+class OwnLossTrainer(_TokenLoss, Trainer):
+    """Supervised fine-tuning with the loss that the model computes itself, on padded rows.
+
+    For Unsloth, whose fused loss gives no logits, and which replaces TRL's trainers by generated
+    ones at its import: what those do with rows like ours cannot be shown without a GPU.
+    """
+
+    packed = False
+
+    def __init__(self, *, args: SFTConfig, processing_class: Any, **options: Any):
+        options.setdefault(
+            "data_collator",
+            DataCollatorForLanguageModeling(pad_token_id=processing_class.pad_token_id),
+        )
+        args.train_sampling_strategy = "group_by_length"
+        super().__init__(args=args, processing_class=processing_class, **options)
+        self.model_accepts_loss_kwargs = True
+
+    def summed_loss(self, model: Any, inputs: dict) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        outputs = model(**inputs)
+        count = (inputs["labels"][:, 1:] != IGNORE).sum()
+        return outputs.loss * count, count, outputs
+
+
+class PreferenceTrainer(_Counted, DPOTrainer):
+    """Direct preference optimization of an adapter against the model under it.
+
+    The loss, the reference (the adapter off) and the figures are TRL's. Where rows can be packed,
+    its log-probabilities come from the answers' positions only: TRL has this seam for its chunked
+    head, which needs a package for GPUs and refuses an adapted output head.
+    """
+
+    def __init__(self, *, model: Any, args: DPOConfig, **options: Any):
+        super().__init__(model=model, args=args, **options)
+        self.packed = can_pack(self.model)
+        if self.packed:
+            self.use_liger_kernel = True  # that is: ask the method below
+            self._forward_redirection = _ForwardRedirection()
+        _keep_float32(self.model)
+
+    def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+        """As they are: rendered and tokenized already."""
+        return dataset
+
+    def _get_per_token_logps_and_entropies(self, model, model_kwargs, input_ids, completion_mask):
+        """Log-probabilities and entropies of the answers' tokens; both have the shape of
+        ``completion_mask`` without its first column, and are 0 beside the answers."""
+        kwargs = dict(model_kwargs)
+        read, answer = kwargs.pop("attention_mask").bool(), completion_mask.bool()
+        kwargs["input_ids"] = input_ids[read][None]
+        kwargs["position_ids"] = (read.cumsum(1) - 1)[read][None]
+        kwargs["logits_to_keep"] = answer[read][1:].nonzero()[:, 0]
+        outputs = model(**kwargs)
+        figures = selective_log_softmax_and_entropy(
+            outputs.logits[0], input_ids[answer], entropy_requires_grad=False
+        )
+        empty = outputs.logits.new_zeros(answer[:, 1:].shape, dtype=figures[0].dtype)
+        return *(empty.masked_scatter(answer[:, 1:], values) for values in figures), outputs
+
+    def held_loss(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        count = torch.tensor(len(inputs["input_ids"]) // 2, device=self.args.device)
+        return self.compute_loss(self.model, inputs) * count, count
+
+
+def _keep_float32(model: torch.nn.Module) -> None:
+    """Undo TRL's cast of adapters on quantized weights to bfloat16, which would round away the
+    steps of a small learning rate (DPO's is 5e-7)."""
+    if getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False):
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
 
 
 class Checkpoints(TrainerCallback):
