@@ -53,7 +53,8 @@ def main() -> None:
     ]
     if not good:
         raise InputError("no answer in them can be judged", field="answers")
-    terms, prompts = read_terms(args.terms), load_prompts()
+    terms = read_terms(args.terms)
+    prompts = load_prompts(needed={JUDGE.prompt: JUDGE.placeholders})
     ways = {
         name: judge_requests(JUDGE, prompts, good, terms, full_list=full_list)
         for name, full_list in (("candidates", False), ("full list", True))

@@ -22,7 +22,7 @@ from malmat.answer.prices import Meter, price
 from malmat.answer.provider import NO_KEY, Model, api_key
 from malmat.errors import InputError
 from malmat.evaluate.judges import AnyJudge, judge_by_api, judge_locally, judge_requests
-from malmat.evaluate.ratings import Ratings, check_rater, read_ratings
+from malmat.evaluate.ratings import HUMAN, Ratings, check_rater, read_ratings
 from malmat.evaluate.results import ratings_path
 from malmat.evaluate.task import Row, Task
 from malmat.files import digest
@@ -30,7 +30,7 @@ from malmat.journal import Journal, journal_path
 from malmat.lm.load import fingerprint
 from malmat.text.lexicon import SlangLexicon
 
-LOCAL, HUMAN = "local:", "human:"
+LOCAL = "local:"
 API_JUDGES = (("openai", "gpt-4.1"), ("gemini", "gemini-2.5-flash"))
 """Provider → the judge that ``auto`` takes where its key is set, the first one first."""
 

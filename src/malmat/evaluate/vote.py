@@ -8,7 +8,7 @@ from pathlib import Path
 
 from malmat.errors import InputError
 from malmat.evaluate.results import read_answers
-from malmat.evaluate.task import Row
+from malmat.evaluate.task import SHARE, Row
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,10 @@ def _fault(row: Row, method: str) -> str | None:
         return "has an answer that is none of its choices"
     if chances is None:
         return "has no probabilities, which a soft vote adds up" if method == "soft" else None
-    numbers = isinstance(chances, list) and all(type(p) in (int, float) for p in chances)
-    if not numbers or len(chances) != len(choices) or not all(0 <= p <= 1 for p in chances):
-        return "has no probability from 0 to 1 for each of its choices"
-    return None
+    whole = isinstance(chances, list) and len(chances) == len(choices)
+    if whole and all(SHARE.holds(chance) for chance in chances):
+        return None
+    return "has no probability from 0 to 1 for each of its choices"
 
 
 def _same_items(first: Voter, other: Voter) -> None:
@@ -148,8 +148,5 @@ def _same_items(first: Voter, other: Voter) -> None:
             problem = "has other choices than in"
         else:
             continue
-        raise InputError(
-            f"the row {row_id} {problem} {first.path}",
-            path=other.path,
-            fix="Let all models answer the same questions.",
-        )
+        fix = "Let all models answer the same questions."
+        raise InputError(f"the row {row_id} {problem} {first.path}", path=other.path, fix=fix)
