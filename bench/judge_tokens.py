@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
+from malmat.answer.open import open_model
 from malmat.answer.prices import price
 from malmat.answer.request import Request
 from malmat.cli import ROOT, parser, positive, run
 from malmat.errors import InputError
-from malmat.evaluate.judges import build_requests, judge_by_api
+from malmat.evaluate.agreement import agreement, text_of
+from malmat.evaluate.judges import TermJudge, judge_by_api, judge_requests
 from malmat.evaluate.results import read_answers
+from malmat.evaluate.task import RATE
 from malmat.formats import read_terms
 from malmat.journal import Journal
 from malmat.prompts import load_prompts
-from malmat.text.korean import normalize
+
+JUDGE = TermJudge("JUDGE_USAGE")
 
 
 def main() -> None:
@@ -43,31 +46,24 @@ def main() -> None:
     )
     args = options.parse_args()
     good = [
-        {**row, "id": f"{number}-{row['id']}", "answer": normalize(row["answer"])}
+        {**row, "id": f"{number}-{row['id']}"}
         for number, path in enumerate(args.answers)
         for row in read_answers(path)[: args.limit]
         if row["status"] == "ok"
     ]
     if not good:
         raise InputError("no answer in them can be judged", field="answers")
-    terms, prompts = read_terms(args.terms), load_prompts()
-    ways = {}
-    for name, full_list in (("candidates", False), ("full list", True)):
-        settings = SimpleNamespace(
-            scorer_name=args.scorer_name or "none",
-            score_mode="usage",
-            n=1,
-            full_list=full_list,
-            base_url=args.base_url,
-            concurrency=args.concurrency,
-            max_cost=args.max_cost,
-        )
-        ways[name] = settings, build_requests(settings, prompts, terms, good)
+    terms = read_terms(args.terms)
+    prompts = load_prompts(needed={JUDGE.prompt: JUDGE.placeholders})
+    ways = {
+        name: judge_requests(JUDGE, prompts, good, terms, full_list=full_list)
+        for name, full_list in (("candidates", False), ("full list", True))
+    }
     print(f"{len(good)} answers, {len(terms)} terms, tokens by {args.tokenizer}'s tokenizer")
-    means = {name: count(args.tokenizer, requests) for name, (_, requests) in ways.items()}
+    means = {name: count(args.tokenizer, requests) for name, requests in ways.items()}
     print(f"  ratio: 1/{means['full list'] / means['candidates']:.1f}")
     if args.scorer_name:
-        compare(ways, terms, args.journal)
+        compare(args, ways, terms)
 
 
 def count(name: str, requests: list[Request]) -> float:
@@ -82,33 +78,35 @@ def count(name: str, requests: list[Request]) -> float:
     return mean
 
 
-def compare(ways: dict, terms: list[dict], journal_file: str) -> None:
-    verdicts = {}
-    for name, (settings, requests) in ways.items():
-        with Journal(journal_file) as journal:
-            verdicts[name] = judge_by_api(settings, requests, journal, terms)
+def compare(args, ways: dict[str, list[Request]], terms: list[dict]) -> None:
+    model, verdicts = open_model(args.scorer_name, base_url=args.base_url), {}
+    for name, requests in ways.items():
+        with Journal(args.journal) as journal:
+            verdicts[name] = judge_by_api(
+                model,
+                JUDGE,
+                requests,
+                journal,
+                terms,
+                concurrency=args.concurrency,
+                max_cost=args.max_cost,
+            )
         bought = {
             side: sum(v["judge_tokens"][side] for v in verdicts[name].values())
             for side in ("input", "output")
         }
-        cost = price(settings.scorer_name, bought)
+        cost = price(args.scorer_name, bought)
         dollars = "" if cost is None else f", ${cost:.4f}"
         print(f"{name}: {bought['input']:,} input, {bought['output']:,} output tokens{dollars}")
-    first, second = verdicts.values()
-    pairs = [(first[i]["used"], second[i]["used"]) for i in first if both_ok(first[i], second[i])]
-    if not pairs:
-        print("no answer has two verdicts")
-        return
-    same = sum(a == b for a, b in pairs) / len(pairs)
-    rates = [sum(side) / len(pairs) for side in zip(*pairs, strict=True)]
-    chance = rates[0] * rates[1] + (1 - rates[0]) * (1 - rates[1])
-    kappa = f"{(same - chance) / (1 - chance):.3f}" if chance < 1 else "not defined"
-    print(f"same verdicts: {same:.1%} of {len(pairs)}/{len(first)} answers, Cohen's kappa {kappa}")
-    print(f"used: {rates[0]:.1%} by candidates, {rates[1]:.1%} by the full list")
-
-
-def both_ok(*verdicts: dict) -> bool:
-    return all(verdict["status"] == "ok" for verdict in verdicts)
+    columns = [
+        {row: v.get("value") if v["status"] == "ok" else None for row, v in each.items()}
+        for each in verdicts.values()
+    ]
+    found = agreement(RATE, columns[1], columns[0], {row: row for row in columns[0]})
+    print(f"same verdicts: {text_of(found['exact'])}, Cohen's kappa {text_of(found, 'kappa')}")
+    for name, column in zip(verdicts, columns, strict=True):
+        given = [value for value in column.values() if value is not None]
+        print(f"used by {name}: {sum(given):.0f}/{len(given)}")
 
 
 if __name__ == "__main__":

@@ -320,6 +320,41 @@ def test_a_rating_that_is_none_is_refused(results):
     assert "rating" in error
 
 
+def test_a_rater_is_a_scorer(results, script):
+    alpha = MODELS[0]
+    rate(results, "usage", "지민", {(alpha, 0): True, (alpha, 2): None, (alpha, 3): False})
+    path = results / "usage/human_results/지민_usage_ratings.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    failed = answers_of("usage", alpha)[1]
+    key = key_of(task="usage", model=alpha, id=failed["id"], answer=failed["answer"])
+    rows.append({**rows[0], "key": key, "id": failed["id"], "rating": None, "status": "truncated"})
+    write_jsonl(path, rows)
+    words = ("src/eval/score.py", "--score_mode", "usage", "--results_dir", results)
+    words += ("--terms", results.parent / "terms.csv", "--model_name")
+    result = script(*words, alpha, "--scorer_name", "human:지민")
+    assert result.returncode == 0, result.stderr
+    (path,) = (results / "usage/score_results").glob("*.json")
+    value = json.loads(path.read_text())
+    assert (value["scorer_name"], value["total_usage_rate"]) == ("human:지민", 0.5)
+    assert (value["n_scored"], value["n_total"]) == (2, 4), "two were never drawn"
+    assert value["statuses"] == {"ok": 2, "truncated": 1, "refused": 1}
+    assert [row["used"] for row in value["results"]] == [True, None, None, False]
+    assert [row["stage"] for row in value["results"]] == ["judge", "answer", "judge", "judge"]
+    found, _ = summary_of(results, "usage")
+    assert found["judges"] == {}, "a rater's own score file is no judge's"
+    for model, name, said in (
+        (MODELS[1], "human:지민", "rates none of these"),
+        (alpha, "human:nobody", "no such file"),
+    ):
+        result = script(*words, model, "--scorer_name", name)
+        assert result.returncode == 2, result.stderr
+        assert said in result.stderr
+
+
+def test_a_task_that_nobody_is_asked_about_is_refused(results):
+    assert "not rated by hand" in refused(results, MODELS[0], "reply", "--rater", "a")
+
+
 def test_a_port_that_is_taken_is_one_line(results):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -122,6 +122,7 @@ def record_of(scored: results.Run, scorer: Scorer, args) -> dict:
 
 
 def show(scored: results.Run, result: dict) -> None:
+    """Print the figures, and what could not be scored."""
     total = f"{result['n_scored']}/{result['n_total']} anchors scored"
     print(f"{scored.scorer}, {scored.task.name}: {total}")
     for table in tables(scored, result):

@@ -62,7 +62,7 @@ def main() -> None:
     for name in ("models", "task", "rater"):
         if not getattr(args, name):
             raise InputError(
-                "missing", field=name, fix='As in: human.py "model-a model-b" usage --rater NAME'
+                "missing", field=name, fix='As in: human.py "model-a model-b" TASK --rater NAME'
             )
     task = TASKS[args.task]
     if task.asked is None:
@@ -151,7 +151,7 @@ def summarize(args, task: Task, raters: list[ratings.Ratings]) -> None:
     runs = results.load_folder(args.results_dir, task)
     result = ratings.summarize(task, answers, raters, runs)
     show(result)
-    output = results.ratings_path(args.results_dir, task, "x").with_name("summary.json")
+    output = results.ratings_files(args.results_dir, task)[0].with_name("summary.json")
     write_json(output, result)
     print(f"wrote {relative(output)}")
 

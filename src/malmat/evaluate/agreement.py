@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,12 +21,14 @@ from malmat.evaluate.stats import (
 )
 from malmat.evaluate.task import Scale
 
+Place = TypeVar("Place", bound=Hashable)
+
 
 def agreement(
     scale: Scale,
-    right: Mapping[Hashable, float | None],
-    given: Mapping[Hashable, float | None],
-    clusters: Mapping[Hashable, str],
+    right: Mapping[Place, float | None],
+    given: Mapping[Place, float | None],
+    clusters: Mapping[Place, str],
 ) -> dict:
     """How far two columns of verdicts agree: judge and anchor, judge and rater, two raters.
 
@@ -43,21 +46,23 @@ def agreement(
     """
     rows = [row for row in given if right.get(row) is not None]
     scored = [row for row in rows if given[row] is not None]
-    pairs = [(float(right[row]), float(given[row])) for row in scored]  # type: ignore[arg-type]
     names = [clusters[row] for row in scored]
-    first, second = [x for x, _ in pairs], [y for _, y in pairs]
+    first, second = ([float(side[row]) for row in scored] for side in (right, given))  # type: ignore[arg-type]
     figures = {
         "n_scored": len(scored),
         "n_total": len(rows),
         **weighted_kappa(first, second, names),
-        "exact": share([_category(scale, x) == _category(scale, y) for x, y in pairs], names),
+        "exact": share([_alike(scale, x, y) for x, y in zip(first, second, strict=True)], names),
     }
     if scale.kind == "rate":
-        found = [(x, name) for (x, y), name in zip(pairs, names, strict=True) if y]
-        meant = [(y, name) for (x, y), name in zip(pairs, names, strict=True) if x]
-        return figures | {"precision": share(*_columns(found)), "recall": share(*_columns(meant))}
+        said = [(x, name) for x, y, name in zip(first, second, names, strict=True) if y]
+        meant = [(y, name) for x, y, name in zip(first, second, names, strict=True) if x]
+        return figures | {
+            label: share([hit for hit, _ in part], [name for _, name in part])
+            for label, part in (("precision", said), ("recall", meant))
+        }
     width = None if scale.high is None else scale.high - scale.low
-    errors = dict(zip(scored, (y - x for x, y in pairs), strict=True))
+    errors = dict(zip(scored, np.subtract(second, first).tolist(), strict=True))
     values, about = [errors.get(row) for row in rows], [clusters[row] for row in rows]
     absolute = [None if error is None else abs(error) for error in values]
     return figures | {
@@ -66,13 +71,11 @@ def agreement(
     }
 
 
-def _category(scale: Scale, value: float) -> float:
-    """The grade that a value is nearest to; on scales without grades the value."""
-    return math.floor(value + 0.5) if scale.kind == "grade" else value
-
-
-def _columns(pairs: list[tuple]) -> tuple:
-    return tuple(zip(*pairs, strict=True)) or ((), ())
+def _alike(scale: Scale, first: float, second: float) -> bool:
+    """Whether two values are nearest to one grade; on other scales, whether they are equal."""
+    if scale.kind == "grade":
+        return math.floor(first + 0.5) == math.floor(second + 0.5)
+    return first == second
 
 
 def share(hits: Sequence[float], clusters: Sequence[str]) -> dict:

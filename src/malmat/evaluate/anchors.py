@@ -100,10 +100,11 @@ def tables(run: Run, figures: dict) -> list[list[tuple[str, ...]]]:
     columns = [name for name in LABELS if name in figures]
     labels = [LABELS[name] for name in columns]
     kappa = "Cohen's kappa" if run.task.scale.kind == "rate" else "quadratic weighted kappa"
-    lines = [(kappa, text_of(figures, "kappa")), *zip(labels, cells(figures), strict=True)]
+    lines: list[tuple[str, ...]] = [(kappa, text_of(figures, "kappa"))]
+    lines += zip(labels, cells(figures), strict=True)
     for grade, part in figures.get("score_of_grade", {}).items():
         lines.append((f"mean score of grade {grade}", text_of(part)))
-    probes = [("probe", "scored", *labels)]
+    probes: list[tuple[str, ...]] = [("probe", "scored", *labels)]
     for probe, part in figures["probes"].items():
         probes.append((probe, f"{part['n_scored']}/{part['n_total']}", *cells(part)))
     return [lines, probes]

@@ -16,6 +16,9 @@ from malmat.files import check_fields, read_rows
 from malmat.journal import key_of
 from malmat.text.korean import normalize
 
+HUMAN = "human:"
+"""What a rater's name stands behind in a scorer's name."""
+
 SKIPPED = "refused"
 """The status of an answer on which a rater gives no verdict."""
 
@@ -188,7 +191,7 @@ def _scores(runs: Iterable[Run], rated: Mapping[Place, Row]) -> dict[str, dict]:
         for row in run.rows.values():
             place = (run.answered_by, row["id"])
             same = place in rated and rated[place]["answer"] == normalize(row.get("answer") or "")
-            if same and not run.scorer.startswith("human:"):
+            if same and not run.scorer.startswith(HUMAN):
                 judges[run.scorer][place] = row["value"]
     return judges
 

@@ -22,7 +22,7 @@ from malmat.answer.prices import Meter, price
 from malmat.answer.provider import NO_KEY, Model, api_key
 from malmat.errors import InputError
 from malmat.evaluate.judges import AnyJudge, judge_by_api, judge_locally, judge_requests
-from malmat.evaluate.ratings import Ratings, check_rater, read_ratings
+from malmat.evaluate.ratings import HUMAN, Ratings, check_rater, read_ratings
 from malmat.evaluate.results import ratings_path
 from malmat.evaluate.task import Row, Task
 from malmat.files import digest
@@ -30,7 +30,7 @@ from malmat.journal import Journal, journal_path
 from malmat.lm.load import fingerprint
 from malmat.text.lexicon import SlangLexicon
 
-LOCAL, HUMAN = "local:", "human:"
+LOCAL = "local:"
 API_JUDGES = (("openai", "gpt-4.1"), ("gemini", "gemini-2.5-flash"))
 """Provider → the judge that ``auto`` takes where its key is set, the first one first."""
 
@@ -310,7 +310,14 @@ def rouge1(row: Row, tokens: Callable[[str], list[str]] = str.split) -> dict:
 
 
 def nll(row: Row) -> dict:
-    """Mean negative log-likelihood (nats) a token of the target among the choices."""
+    """Mean negative log-likelihood (nats) a token of the target among the choices.
+
+    Raises:
+        InputError: the answer came without likelihoods.
+    """
+    if "likelihoods" not in row:
+        problem = f"the row {row['id']} has none: its model, or vote, gives no log-likelihoods"
+        raise InputError(problem, field="likelihoods")
     likelihood = row["likelihoods"][row["choices"].index(row["target"])]
     return {"status": "ok", "value": -likelihood["sum"] / likelihood["tokens"]}
 
