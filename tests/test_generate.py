@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from malmat.answer.local import complete_locally
-from malmat.answer.request import Request
+from malmat.answer.local import LocalEngine
+from malmat.answer.request import Request, answers_by_id
 from malmat.journal import Journal
 from malmat.lm import batching, chat, generate
 from malmat.lm.batching import by_length
@@ -52,7 +52,7 @@ def locally(folder, path, texts, batch_size):
     """Texts as requests with an id each, through a journal: id → answer."""
     requests = [Request(f"r{n}", ask(text)) for n, text in enumerate(texts)]
     with Journal(path) as journal:
-        records = complete_locally(str(folder), requests, journal, SAMPLING, batch_size=batch_size)
+        records = answers_by_id(LocalEngine(str(folder), SAMPLING, batch_size), requests, journal)
     return {name: record["text"] for name, record in records.items()}
 
 

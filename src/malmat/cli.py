@@ -124,7 +124,7 @@ def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
         "dry_run": {"action": "store_true", "help": "check, show the plan, stop"},
     }
     for name in names:
-        options.add_argument(f"--{name}", **shared[name] | changes.get(name, {}))
+        options.add_argument(f"--{name}", **{**shared[name], **changes.get(name, {})})
 
 
 def show_settings(title: str, settings: dict[str, Any]) -> None:

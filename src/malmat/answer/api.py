@@ -24,7 +24,6 @@ from malmat.answer.request import (
     Failed,
     Request,
     Retry,
-    answers_by_id,
     checked,
     is_missing,
     no_answer,
@@ -312,24 +311,3 @@ def _ask(
     if result["error"] is not None:
         result["error"] = model.scrub(result["error"])
     return {**result, "usage": usage, "attempts": attempts}
-
-
-def complete(
-    model: Model,
-    requests: list[Request],
-    journal: Journal,
-    *,
-    accept: Accept | None = None,
-    concurrency: int = 8,
-    max_cost: float | None = None,
-    label: str = "",
-) -> dict[str, dict]:
-    """``answers_by_id`` of an ``ApiEngine``, for callers that have no engine yet."""
-    return answers_by_id(
-        ApiEngine(model, concurrency),
-        requests,
-        journal,
-        accept=accept,
-        meter=Meter(model.name, max_cost=max_cost),
-        label=label,
-    )

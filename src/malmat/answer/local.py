@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from malmat.answer.prices import Meter
-from malmat.answer.request import Accept, Request, answers_by_id, checked, request_key
+from malmat.answer.request import Accept, Request, checked, request_key
 from malmat.journal import Journal
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class LocalEngine:
             tokenizer,
             items,
             self.sampling,
-            batch_size=self.batch_size or _earlier_batch_size(items, journal),
+            batch_size=self.batch_size
+            or earlier_batch_size([item["key"] for item in items], journal),
             done=lambda key: journal.get(key) is not None,
         )
         for batch in batches:
@@ -152,9 +153,10 @@ class LocalEngine:
 FIELDS = ("key", "text", "status", "finish_reason", "batch_size")
 
 
-def _earlier_batch_size(items: list[dict], journal: Journal) -> int | None:
-    known = [record for item in items if (record := journal.get(item["key"]))]
-    return min((record.get("batch_size") or len(items) for record in known), default=None)
+def earlier_batch_size(keys: list[str], journal: Journal) -> int | None:
+    """The smallest batch that the journal's records of ``keys`` came in, or None."""
+    known = [record for key in keys if (record := journal.get(key))]
+    return min((record.get("batch_size") or len(keys) for record in known), default=None)
 
 
 def journal_missing(
@@ -183,23 +185,3 @@ def journal_missing(
                 for record in batch:
                     meter.add(record["usage"])
             bar.update(len(batch))
-
-
-def local_identity(name: str, sampling: Sampling, **what: Any) -> dict:
-    """``LocalEngine.identity``, for callers that have no engine yet."""
-    return LocalEngine(name, sampling, **what).identity()
-
-
-def complete_locally(
-    name: str,
-    requests: list[Request],
-    journal: Journal,
-    sampling: Sampling,
-    *,
-    batch_size: int | None,
-    label: str = "",
-    **what: Any,
-) -> dict[str, dict]:
-    """``answers_by_id`` of a ``LocalEngine``, for callers that have no engine yet."""
-    engine = LocalEngine(name, sampling, batch_size, **what)
-    return answers_by_id(engine, requests, journal, label=label)

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from malmat.answer.api import complete
+from malmat.answer.api import ApiEngine
+from malmat.answer.prices import Meter
 from malmat.answer.provider import Model
 from malmat.answer.replies import parse_object
-from malmat.answer.request import ASK_AGAIN, Request
+from malmat.answer.request import ASK_AGAIN, Request, answers_by_id
 from malmat.evaluate.items import OutOfRange
 from malmat.evaluate.task import Row
 from malmat.files import digest
@@ -247,13 +248,12 @@ def judge_by_api(
         with contextlib.suppress(OutOfRange):  # read, and off the scale: no reason to ask again
             judge.read(text)
 
-    records = complete(
-        model,
+    records = answers_by_id(
+        ApiEngine(model, concurrency),
         list(requests),
         journal,
         accept=accept,
-        concurrency=concurrency,
-        max_cost=max_cost,
+        meter=Meter(model.name, max_cost=max_cost),
         label="judge",
     )
     context = judge.context(terms, False)

@@ -126,11 +126,13 @@ def branch_log_probabilities(
 
 def _chunks(leaves: list[tuple], rows: int, places: int) -> Iterator[list[tuple]]:
     """Leaves in runs of at most so many rows and, unless it is one leaf, so many places."""
-    chunk, wanted = [], 0
+    chunk: list[tuple] = []
+    wanted = 0
     for leaf in leaves:
         if chunk and (len(chunk) == rows or wanted + len(leaf[3]) > places):
             yield chunk
-            chunk, wanted = [], 0
+            chunk: list[tuple] = []
+    wanted = 0
         chunk.append(leaf)
         wanted += len(leaf[3])
     if chunk:

@@ -90,7 +90,7 @@ class Candidates:
             title: max((ratio(letters, one) for one in spelled), default=0)
             for title, spelled in self._letters.items()
         }
-        best = max(likeness, key=likeness.get)
+        best = max(likeness, key=lambda title: likeness[title])
         if likeness[best] >= _SAME:
             return best
         ends = (word[:1], word[-1:])  # one syllable, as 각 in 치킨각, is no more than an end of it
