@@ -26,7 +26,7 @@ from malmat.answer.local import LocalEngine
 from malmat.answer.open import SDKS, open_model
 from malmat.answer.prices import BATCH_SHARE, Meter
 from malmat.answer.request import Engine
-from malmat.augment import TOKENS_A_PAIR, Augmentation, Wanted, rejected_rows
+from malmat.augment import PROMPTS, TOKENS_A_PAIR, Augmentation, Wanted, rejected_rows
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -156,7 +156,7 @@ def wanted_pairs(args) -> Wanted:
     has_budget = args.provider == "gemini" and args.sdk == SDKS[0]
     return Wanted(
         pairs_per_term=args.pairs_per_term,
-        prompts=load_prompts(),
+        prompts=load_prompts(needed=PROMPTS),
         sampling={name: getattr(args, name) for name in names},
         thinking={"thinking_budget": args.thinking_budget} if has_budget else {},
         worked=args.provider == "local",

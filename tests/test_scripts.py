@@ -171,10 +171,10 @@ def test_prompt_placeholders_are_checked(tmp_path):
     path = tmp_path / "prompt.py"
     path.write_text(text.replace("주세요: {question}", "주세요: {qustion}"), encoding="utf-8")
     with pytest.raises(InputError, match=r"line \d+, field 'CHAT'.*\{qustion\}"):
-        load_prompts(path)
+        load_prompts(path, {"CHAT": {"question"}})
     path.write_text(text.replace("주세요: {question}", "주세요: 질문"), encoding="utf-8")
     with pytest.raises(InputError, match=r"CHAT.*\{question\} is missing"):
-        load_prompts(path)
+        load_prompts(path, {"CHAT": {"question"}})
     path.write_text(text + "\nWORD = (", encoding="utf-8")
     with pytest.raises(InputError, match="not Python"):
         load_prompts(path)

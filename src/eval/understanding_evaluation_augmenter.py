@@ -68,7 +68,7 @@ def arguments():
 
 def main() -> int:
     args = arguments()
-    prompts = load_prompts()
+    prompts = load_prompts(needed={"AUGMENT_QUESTION": {"title", "content", "example_q"}})
     needed = {"title": str, "content": str, "question": str}
     rows = [
         check_fields(row, needed, path=args.input, line=line) for line, row in read_rows(args.input)

@@ -28,6 +28,13 @@ from malmat.text.terms import TermMatcher
 
 TOKENS_A_PAIR = 60
 """Of output, for a plan."""
+PROMPTS: dict[str, set[str]] = {
+    "AUGMENT": {"title", "content", "example_q", "example_a", "count", "known"},
+    "AUGMENT_KNOWN": {"pairs"},
+    "AUGMENT_WORKED": set(),
+    "HARMFUL": {"text"},
+}
+"""The constants of prompt.py that augmentation needs → their placeholders."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Wanted:
 
     Args:
         pairs_per_term: pairs a term.
-        prompts: the constants ``AUGMENT``, ``AUGMENT_KNOWN``, ``AUGMENT_WORKED`` and ``HARMFUL``.
+        prompts: the constants of ``PROMPTS``.
         sampling: of the pairs (temperature, top_p, max_tokens).
         thinking: the thinking budget, for both kinds of requests, where the SDK has one.
         worked: put the worked example first (for small local models).

@@ -113,7 +113,7 @@ def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
     """
     from malmat.answer.open import SDKS
 
-    shared = {
+    shared: dict[str, dict[str, Any]] = {
         "provider": {"choices": ("gemini", "openai"), "help": "if the name hides it"},
         "sdk": {"choices": SDKS, "default": SDKS[0], "help": "Gemini only"},
         "base_url": {"help": "an OpenAI-compatible server"},

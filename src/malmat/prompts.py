@@ -31,7 +31,7 @@ def load_prompts(
             has other placeholders.
     """
     path = path or PROMPT_FILE
-    needed = SLANG_PROMPTS if needed is None else needed
+    needed = needed or {}
     try:
         tree = ast.parse(read_text(path))
     except SyntaxError as error:
@@ -87,17 +87,3 @@ def fill(template: str, **values: object) -> str:
 def user_message(template: str, **values: object) -> list[dict]:
     """A conversation of one message: the user's, from a template."""
     return [{"role": "user", "content": fill(template, **values)}]
-
-
-# The default of ``needed`` until each task and script declares its own; goes then.
-SLANG_PROMPTS: dict[str, set[str]] = {
-    "CHAT": {"question"},
-    "AUGMENT": {"title", "content", "example_q", "example_a", "count", "known"},
-    "AUGMENT_KNOWN": {"pairs"},
-    "AUGMENT_WORKED": set(),
-    "AUGMENT_QUESTION": {"title", "content", "example_q"},
-    "JUDGE_UNDERSTAND": {"title", "content", "question", "answer"},
-    "JUDGE_USAGE": {"terms", "question", "answer"},
-    "JUDGE_UNDERSTAND_LOCAL": {"title", "content", "question", "answer"},
-    "HARMFUL": {"text"},
-}

@@ -131,8 +131,7 @@ def _chunks(leaves: list[tuple], rows: int, places: int) -> Iterator[list[tuple]
     for leaf in leaves:
         if chunk and (len(chunk) == rows or wanted + len(leaf[3]) > places):
             yield chunk
-            chunk: list[tuple] = []
-    wanted = 0
+            chunk, wanted = [], 0
         chunk.append(leaf)
         wanted += len(leaf[3])
     if chunk:

@@ -113,7 +113,7 @@ def position_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
 
 def duplicate_faults(pairs: list[dict], threshold: float) -> Iterator[Fault]:
     """Pairs that repeat an earlier one, to the letter or nearly (Jaccard ≥ ``threshold``)."""
-    index, exact = NearDuplicates(threshold), dict[str, dict]()
+    index, exact = NearDuplicates(threshold), dict[str, str]()
     for pair in pairs:
         key = squeeze(pair["q"]) + "\0" + squeeze(pair["a"])
         earlier = index.add(pair["q"] + pair["a"])

@@ -22,10 +22,7 @@ def read_wording(source: str) -> str:
         raise InputError(
             f"'{source}' is not FILE:CONSTANT", field="wording", fix="Give, say, prompt.py:CHAT."
         )
-    prompts = load_prompts(ROOT / path)
-    if constant not in prompts:
-        raise InputError("missing", path=path, field=constant, fix="Add the constant.")
-    return prompts[constant]
+    return load_prompts(ROOT / path, {constant: {"question"}})[constant]
 
 
 def read_training_rows(path: str, *, preferences: bool, limit: int | None = None) -> list[dict]:
