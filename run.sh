@@ -74,6 +74,7 @@ ARGS="--limit $LIMIT --max_new_tokens $TOKENS --until line --seed $SEED" \
 
 stage "report"
 "$PYTHON" src/eval/report.py --results_dir "$RUN/results" --baseline "$(basename "$MODEL")" \
+  --change Training \
   --output "$RUN/report.html"
 
 printf -- '--- %s: %d s\n' "$title" $((SECONDS - stage_started))

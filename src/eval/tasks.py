@@ -18,7 +18,7 @@ from malmat.evaluate.scorers import needs_likelihoods
 from malmat.evaluate.task import load_tasks
 
 HERE = Path(__file__).parent
-FILES = ("reply.py", "meaning.py", "usage.py", "understand.py")
+FILES = ("reply.py", "meaning.py", "understand.py", "usage.py")
 OWN = filter(None, os.environ.get("MALMAT_TASKS", "").split(os.pathsep))
 TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])
 
