@@ -127,10 +127,8 @@ def answer_items(
             ) as answered,
         ):
             records = list(answered)
-    rows = [
-        row_of(item, record, labels[item["id"]])
-        for item, record in zip(items, records, strict=True)
-    ]
+    pairs = zip(items, records, strict=True)
+    rows = [row_of(item, record, labels[item["id"]]) for item, record in pairs]
     write_json(output, rows)
     tokens = {side: sum(r["usage"][side] for r in records) for side in ("input", "output")}
     run = read_json(run_record(output))

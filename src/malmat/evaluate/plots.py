@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 from malmat.evaluate.results import Run
 from malmat.evaluate.task import Scale
@@ -57,10 +58,10 @@ def distributions(runs: list[Run]) -> dict | None:
     scale = runs[0].task.scale
     if not everything or (scale.kind == "rate" and not named):
         return None
-    bins = list(zip(range(4), ("0", "1", "2", "3+"), strict=True))
+    bins: list[tuple[float, str]] = [(0, "0"), (1, "1"), (2, "2"), (3, "3+")]
     if not named:
         bins = [(start, f"{start:g}") for start in bin_starts(scale, everything)]
-    figures = []
+    figures: list[dict[str, Any]] = []
     for name, some in values.items():
         count = Counter(max(s for s, _ in bins if s <= value + 1e-9) for value in some)
         bars = [
@@ -68,10 +69,10 @@ def distributions(runs: list[Run]) -> dict | None:
             for start, text in bins
         ]
         figures.append({"name": name, "n": len(some), "bars": bars})
-    most = max(bar["share"] for one in figures for bar in one["bars"])
-    for one in figures:
-        for bar in one["bars"]:
-            bar["height"] = bar["share"] / most
+    every = [bar for figure in figures for bar in figure["bars"]]
+    most = max(bar["share"] for bar in every)
+    for bar in every:
+        bar["height"] = bar["share"] / most
     return {"of": "Terms an answer" if named else "Values", "figures": figures}
 
 
@@ -81,9 +82,9 @@ def bin_starts(scale: Scale, values: list[float]) -> list[float]:
     Whole grades where all are whole, else half ones; tenths of a share; about eight round steps
     of a loss.
     """
-    if scale.kind == "grade" and all(value == int(value) for value in values):
-        return [scale.low + place for place in range(round(scale.high - scale.low) + 1)]
     if scale.high is not None:
+        if scale.kind == "grade" and all(value == int(value) for value in values):
+            return [scale.low + place for place in range(round(scale.high - scale.low) + 1)]
         step = 0.5 if scale.kind == "grade" else (scale.high - scale.low) / 10
         count = round((scale.high - scale.low) / step)
         return [round(scale.low + step * place, 9) for place in range(count)]

@@ -71,7 +71,7 @@ def named(part: dict, row: dict) -> list[tuple[str, str, dict]]:
 def terminal_table(sections: list[dict]) -> list[tuple[str, ...]]:
     """The leaderboard for a terminal: cells, the head first."""
     head = ("task", "judge", "model", "mean", "95 % interval", "scored", "bounds", "vs. baseline")
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for part in sections:
         for row in part["rows"]:
             for field, name, value in named(part, row)[: None if part["trusted"] else 1]:
