@@ -38,7 +38,7 @@ def rows(kind):
 
 
 def scored(model, tokenizer, asked, kind, batch_size, **options):
-    encode = Encoder(tokenizer, kind)
+    encode = Encoder(tokenizer, kind, unconditional=True)
     questions = [encode(messages, choices) for messages, choices in asked]
     result = {}
     for batch, scores, _ in score_choices(
@@ -129,7 +129,7 @@ def test_a_shared_dialogue_is_read_once(model, tokenizer, monkeypatch):
 def test_what_is_done_is_passed_over_and_the_rest_is_the_same(model, tokenizer):
     asked = rows("text")
     whole = scored(model, tokenizer, asked, "text", 4)
-    encode = Encoder(tokenizer, "text")
+    encode = Encoder(tokenizer, "text", unconditional=True)
     questions = [encode(*row) for row in asked]
     batches = list(
         score_choices(model, tokenizer, questions, batch_size=4, done=lambda index: index != 5)

@@ -60,13 +60,15 @@ from malmat.cli import (
 from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.task import Item
+from malmat.lm.choice import NORMALIZATIONS
 from malmat.lm.load import check_model, short_name
 from malmat.lm.sampling import Sampling
 from malmat.models import answering_for
 from tasks import TASKS
 
 HERE = Path(__file__).parent
-LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code", "score", "until")
+LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code", "score")
+LOCAL_ONLY += ("normalization", "until")
 API_ONLY = ("base_url", "concurrency", "max_cost")
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
 
@@ -99,6 +101,7 @@ def arguments():
     local.add_argument("--quantization", choices=("4bit", "8bit"))
     local.add_argument("--trust_remote_code", action="store_true", default=None)
     local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
+    local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
     local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
     api.add_argument("--base_url", help="an OpenAI-compatible server, or several with commas")
@@ -124,7 +127,7 @@ def resolved(args):
     defaults["concurrency"] = 8
     if args.type == "local":
         defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}
-        defaults["score"] = task.choose
+        defaults |= {"score": task.choose, "normalization": "per_byte"}
     for name, value in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -171,14 +174,12 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
         meter = Meter(args.model, max_cost=args.max_cost)
         return ApiEngine(model, args.concurrency), sampling, meter
     check_model(args.model, args.adapter)
-    common = {
-        "adapter": args.adapter,
-        "quantization": args.quantization,
-        "trust_remote_code": bool(args.trust_remote_code),
-        "batch_size": None if args.batch_size == "auto" else args.batch_size,
-    }
+    common = {name: getattr(args, name) for name in ("adapter", "quantization")}
+    common["trust_remote_code"] = bool(args.trust_remote_code)
+    common["batch_size"] = None if args.batch_size == "auto" else args.batch_size
     if any(item.get("choices") for item in items):
-        return ChoiceEngine(args.model, score=args.score, **common), None, None
+        common |= {"score": args.score, "normalization": args.normalization}
+        return ChoiceEngine(args.model, **common), None, None
     until = None if args.until == "turn" else args.until
     sampling = Sampling(**given, max_new_tokens=args.max_new_tokens, until=until)
     return LocalEngine(args.model, sampling, **common), None, None

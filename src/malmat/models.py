@@ -51,6 +51,7 @@ class Answer(BaseModel):
     batch_size: Count | Literal["auto"] | None = None
     trust_remote_code: bool | None = None
     score: Literal["label", "text"] | None = None
+    normalization: str | None = None
     until: Literal["turn", "line"] | None = None
 
     max_new_tokens: Count | None = None
@@ -71,7 +72,7 @@ class Answer(BaseModel):
             "local": ("concurrency", "max_cost"),
             "api": (
                 *("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
-                *("score", "until"),
+                *("score", "normalization", "until"),
             ),
         }[self.kind]
         if wrong := [name for name in others if getattr(self, name) is not None]:

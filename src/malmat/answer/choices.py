@@ -27,8 +27,9 @@ class ChoiceEngine:
         name, adapter, quantization, trust_remote_code: as ``LocalModel``.
         score: ``label``: the choices are labels that the prompt explains; ``text``: they are
             the answers themselves.
-        normalization: of ``text``: one of ``malmat.lm.choice.NORMALIZATIONS``. All are stored,
-            so that another one picks from the same journal.
+        normalization: of ``text``: one of ``malmat.lm.choice.NORMALIZATIONS``. All but
+            ``unconditional``, which costs as much again, are always stored, so that another
+            one picks from the same journal.
         batch_size: None takes the one that the journal's answers came with, or else finds one
             that fits into memory.
     """
@@ -46,10 +47,13 @@ class ChoiceEngine:
     ):
         self.name, self.score, self.normalization = name, score, normalization
         self.batch_size = batch_size
+        self.unconditional = score == "text" and normalization == "unconditional"
         self.model = LocalModel(name, adapter, quantization, trust_remote_code)
 
     def identity(self) -> dict:
         settings = {"score": self.score, "version": VERSION}
+        if self.unconditional:
+            settings["unconditional"] = True
         return {**self.model.identity(), "settings": settings}
 
     def answers(
@@ -102,7 +106,8 @@ class ChoiceEngine:
         model, tokenizer = self.model.load()
         give_template(tokenizer, plain=True)
         questions, unfit = {}, []
-        encode, context = Encoder(tokenizer, self.score), context_length(model)
+        encode = Encoder(tokenizer, self.score, unconditional=self.unconditional)
+        context = context_length(model)
         for key, request in rows.items():
             try:
                 question = encode(request.messages, request.choices)

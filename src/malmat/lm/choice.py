@@ -34,7 +34,7 @@ class Question:
     Args:
         how: ``token`` (labels by their first tokens), ``sequence`` (labels by all their tokens),
             ``sequence+end`` (and the end of turn, where a label begins another) or ``text``.
-        neutral: of ``text``: the choices behind ``NEUTRAL``.
+        neutral: of ``text``, where it is asked for: the choices behind ``NEUTRAL``.
         beyond: of ``text``: how many tokens of the end of turn follow a choice.
     """
 
@@ -50,10 +50,13 @@ class Encoder:
 
     Args:
         score: ``label`` or ``text``.
+        unconditional: texts are read behind ``NEUTRAL`` too, which costs as much again.
     """
 
-    def __init__(self, tokenizer: Any, score: Literal["label", "text"]):
-        self._tokenizer, self._score = tokenizer, score
+    def __init__(
+        self, tokenizer: Any, score: Literal["label", "text"], *, unconditional: bool = False
+    ):
+        self._tokenizer, self._score, self._unconditional = tokenizer, score, unconditional
         self._special = special_ids(tokenizer)
         self._labels: dict[tuple, list[list[int]]] = {}
         try:
@@ -77,8 +80,10 @@ class Encoder:
         if not all(targets) or len(set(map(tuple, targets))) < len(targets):
             raise ValueError(f"the choices {list(choices)} are not different in tokens")
         if self._score == "text":
-            neutral, alone = encode_answers(self._tokenizer, NEUTRAL, list(texts))
-            unasked = Prompt(neutral, [_sequence(target, []) for target in alone])
+            unasked = None
+            if self._unconditional:
+                neutral, alone = encode_answers(self._tokenizer, NEUTRAL, list(texts))
+                unasked = Prompt(neutral, [_sequence(target, []) for target in alone])
             branches = [_sequence(target, self._end) for target in targets]
             return Question(texts, "text", Prompt(prompt, branches), unasked, len(self._end))
         firsts = [target[0] for target in targets]
@@ -208,8 +213,9 @@ def text_scores(
 
     Returns:
         ``likelihoods``: for each choice ``tokens, chars, bytes``, a value for each of
-        ``NORMALIZATIONS`` and ``end``, the log-probability of the end of turn after it (None
-        without one), which is in no comparison; and what ``compared`` says.
+        ``NORMALIZATIONS`` (None for ``unconditional`` where it was not asked for) and ``end``,
+        the log-probability of the end of turn after it (None without one), which is in no
+        comparison; and what ``compared`` says.
     """
     likelihoods = []
     for text, values in zip(question.choices, found, strict=True):
@@ -223,7 +229,7 @@ def text_scores(
                 "per_token": likelihood / sizes["tokens"],
                 "per_char": likelihood / sizes["chars"],
                 "per_byte": likelihood / sizes["bytes"],
-                "unconditional": likelihood - neutral[text],
+                "unconditional": likelihood - neutral[text] if neutral else None,
                 "end": _sum(values[len(target) :]) if question.beyond else None,
             }
         )
@@ -240,6 +246,7 @@ def compared(likelihoods: list[dict], normalization: str) -> dict:
         "picks": {
             name: max(indices, key=lambda index: likelihoods[index][name])
             for name in NORMALIZATIONS
+            if likelihoods[0][name] is not None
         },
     }
 
