@@ -24,7 +24,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import selective_log_softmax_and_entropy
@@ -178,11 +178,9 @@ class OwnLossTrainer(_TokenLoss, Trainer):
 
     packed = False
 
-    def __init__(self, *, args: SFTConfig, processing_class: Any, **options: Any):
-        options.setdefault(
-            "data_collator",
-            DataCollatorForLanguageModeling(pad_token_id=processing_class.pad_token_id),
-        )
+    def __init__(self, *, args: TrainingArguments, processing_class: Any, **options: Any):
+        pad = processing_class.pad_token_id
+        options["data_collator"] = DataCollatorForLanguageModeling(pad_token_id=pad)
         args.train_sampling_strategy = "group_by_length"
         super().__init__(args=args, processing_class=processing_class, **options)
         self.model_accepts_loss_kwargs = True
