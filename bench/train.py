@@ -16,8 +16,9 @@ that is busy is busy for all:
     ours             trainers.AnswerTrainer
 
 Prints  a way's examples a second of each round and their median, its ratio to the naive loop, the
-        peak memory (of the process, or of the card), and the loss on the answers of the same held
-        examples after training, which has to be no worse.
+        processor seconds an example takes (steadier on a busy machine), the peak memory (of the
+        process, or of the card), and the loss on the answers of the same held examples after
+        training, which has to be no worse.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ def main() -> None:
     for number in range(args.rounds):
         for way, figures in found.items():
             figures.append(measure(way))
-            print(f"  round {number + 1}, {way}: {figures[-1]['speed']:.2f}", flush=True)
+            said = "{speed:.3f} examples/s, {work:.2f} CPU s an example".format(**figures[-1])
+            print(f"  round {number + 1}, {way}: {said}", flush=True)
     medians = {w: statistics.median(f["speed"] for f in figures) for w, figures in found.items()}
-    lines = [("way", "examples/s", "median", "× naive", "GiB", "held loss")]
+    lines = [("way", "examples/s", "median", "× naive", "CPU s", "GiB", "held loss")]
     for way, figures in found.items():
         lines.append(
             (
@@ -78,6 +80,7 @@ def main() -> None:
                 " ".join(f"{f['speed']:.2f}" for f in figures),
                 f"{medians[way]:.2f}",
                 f"{medians[way] / medians['naive']:.2f}" if "naive" in medians else "",
+                f"{statistics.median(f['work'] for f in figures):.2f}",
                 f"{max(f['memory'] for f in figures):.1f}",
                 f"{figures[-1]['held_loss']:.4f}",
             )
@@ -87,7 +90,7 @@ def main() -> None:
 
 
 def measure(way: str) -> dict:
-    """``{speed, memory, held_loss, about}`` of a way, trained in a process of its own."""
+    """``{speed, work, memory, held_loss, about}`` of a way, trained in a process of its own."""
     words = [sys.executable, __file__, *sys.argv[1:], "--way", way]
     result = subprocess.run(words, capture_output=True, text=True)
     if result.returncode:
@@ -114,7 +117,7 @@ def train(args) -> dict:
     held, examples = examples[args.examples : 2 * args.examples], examples[: args.examples]
     model = adapted(load_model(args.model_name).train(), args)
     trainer = trainer_of(args.way, model, tokenizer, examples, args)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     if trainer:
         trainer.train()
     else:
@@ -122,11 +125,13 @@ def train(args) -> dict:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds, memory = time.perf_counter() - began, peak_memory()
+    worked = time.process_time() - worked
     tokens = sum(len(example["input_ids"]) for example in examples)
     labelled = sum(label != -100 for example in examples for label in example["labels"])
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {
         "speed": len(examples) / seconds,
+        "work": worked / len(examples),
         "memory": memory,
         "held_loss": held_loss(model.eval(), held),
         "about": f"{len(examples)} examples, {tokens:,} tokens, {labelled / tokens:.0%} of them "

@@ -103,18 +103,13 @@ def compare(args) -> None:
 
 def labelled_share(rows: list[dict]) -> float:
     """The share of tokens that carry loss."""
-    from malmat.lm.chat import encode_example
     from malmat.lm.load import load_tokenizer
-    from malmat.prompts import load_prompts, user_message
+    from malmat.train.examples import Examples, read_wording
 
-    tokenizer, chat = load_tokenizer("embedded"), load_prompts()["CHAT"]
-    tokens = labelled = 0
-    for row in rows:
-        answer = {"role": "assistant", "content": row["answer"]}
-        example = encode_example(tokenizer, [*user_message(chat, question=row["question"]), answer])
-        tokens += len(example["labels"])
-        labelled += sum(label != -100 for label in example["labels"])
-    return labelled / tokens
+    wording = read_wording("src/eval/prompt.py:CHAT")
+    texts = Examples(rows, load_tokenizer("embedded"), 4096, wording=wording).texts()
+    labels = [label for text in texts for label in text["labels"]]
+    return sum(label != -100 for label in labels) / len(labels)
 
 
 def make_model(size: str, folder: Path, labelled: float) -> tuple[Path, float]:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from malmat.prompts import load_prompts
 from malmat.train.card import model_card, read_card
 from malmat.train.examples import conversations, is_bare
 from malmat.train.record import run_identity
@@ -111,7 +112,7 @@ def test_a_run_is_touched_by_an_edited_wording_only_where_it_is_used(
     if kind == "messages":
         assert (again.returncode, "already trained" in again.stdout) == (0, True)
     else:
-        assert wording in original
+        assert wording == load_prompts()["CHAT"]
         assert (again.returncode, "--overwrite" in again.stderr) == (2, True)
     bad = script(*words[:-3], "--wording", f"{prompts}")
     assert (bad.returncode == 2) is (kind == "question")

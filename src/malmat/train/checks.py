@@ -182,6 +182,7 @@ def _check_prompts(
 def _counts(
     examples: Sequence[dict[str, list[int]]], skipped: int, batch_size: int
 ) -> dict[str, Any]:
+    """Numbers of examples and tokens, and the greatest batch."""
     lengths = sorted(len(example["input_ids"]) for example in examples)
     labelled = [_count_labels(example) for example in examples]
     largest = sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"]))

@@ -32,7 +32,7 @@ def read_training_rows(path: str, *, preferences: bool, limit: int | None = None
 
 def is_bare(row: dict) -> bool:
     """Whether a row asks by a question alone, which needs a wording; messages stand as they are."""
-    return "question" in row and (("chosen" in row) or "messages" not in row)
+    return "question" in row and ("chosen" in row or "messages" not in row)
 
 
 class Examples:

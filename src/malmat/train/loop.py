@@ -106,20 +106,22 @@ def train(job: Job) -> dict:
 
 
 def _arguments(job: Job) -> Any:
-    """TRL's config of the run."""
+    """TRL's config of the run; with the model's own loss that of transformers."""
     import torch
+    from transformers import TrainingArguments
     from trl import DPOConfig, SFTConfig
 
     settings, held = job.settings, job.held is not None
     on_gpu = torch.cuda.is_available()
     bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     every = settings.eval_steps or max(1, math.ceil(job.steps / 5))
-    kind, own = SFTConfig, {"loss_type": "nll"}
+    kind, own = SFTConfig, {"loss_type": "nll", "max_length": None}  # what is too long is out
     if settings.preferences:
-        kind, own = DPOConfig, {"beta": settings.beta}
+        kind, own = DPOConfig, {"beta": settings.beta, "max_length": None}
+    elif job.own_loss:
+        kind, own = TrainingArguments, {}
     return kind(
         output_dir=settings.output_dir,
-        max_length=None,  # what is too long is left out already
         num_train_epochs=settings.num_epochs,
         max_steps=settings.max_steps,
         per_device_train_batch_size=job.shape[0],

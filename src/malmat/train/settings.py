@@ -138,7 +138,7 @@ def add_arguments(options: argparse.ArgumentParser, **defaults: Any) -> None:
     result.add_argument(
         "--card",
         metavar="FILE",
-        help="JSON with the texts of the model card: title, about, use, limits, tags …",
+        help="JSON (from the repository on) with the model card's texts: title, about, use …",
     )
     result.add_argument("--push_to_hub", metavar="OWNER/NAME", help="upload the result")
     result.add_argument("--private", action=argparse.BooleanOptionalAction, default=True)
@@ -155,13 +155,11 @@ def _add_data(data: Any) -> None:
     data.add_argument(
         "--wording",
         metavar="FILE:CONSTANT",
-        help="the prompt that a bare question is put into; rows of messages stand as they are",
+        help="the prompt that a bare question is put into (FILE from the repository on); rows of "
+        "messages stand as they are",
     )
     data.add_argument(
-        "--tasks",
-        nargs="*",
-        default=[],
-        help="their questions must not be in the training rows",
+        "--tasks", nargs="*", default=[], help="their questions must not be in the training rows"
     )
     data.add_argument("--allow_leaks", action="store_true", help="train on what is evaluated, too")
     data.add_argument("--trust_remote_code", action="store_true")

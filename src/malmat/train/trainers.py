@@ -24,9 +24,8 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from torch.nn.functional import cross_entropy
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
-from trl.models.utils import _ForwardRedirection
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import selective_log_softmax_and_entropy
 
@@ -86,13 +85,17 @@ class _Counted:
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Mean loss over the held-out rows."""
-        rows = list(eval_dataset or self.eval_dataset)
-        size, processes = self.args.per_device_eval_batch_size, self.accelerator.num_processes
+        rows, processes = list(eval_dataset or self.eval_dataset), self.accelerator.num_processes
         self.model.eval()
         sums = torch.zeros(2, device=self.args.device, dtype=torch.double)
-        for start in range(0, len(rows), size * processes):
+        start = 0
+        while start < len(rows):
+            # Every process has to take part in every pass, with as many rows: weights may be split
+            # among them, and figures are gathered. In a last pass of one row each, some have none.
+            share = (len(rows) - start) // processes
+            size = max(1, min(share, self.args.per_device_eval_batch_size))
             part = rows[start + self.accelerator.process_index * size :][:size]
-            # Where the weights are split, every process has to take part in every pass.
+            start += size * processes
             inputs = self._prepare_inputs(self.data_collator(part or rows[:1]))
             with self.compute_loss_context_manager():
                 total, count = self.held_loss(inputs)
@@ -175,11 +178,9 @@ class OwnLossTrainer(_TokenLoss, Trainer):
 
     packed = False
 
-    def __init__(self, *, args: SFTConfig, processing_class: Any, **options: Any):
-        options.setdefault(
-            "data_collator",
-            DataCollatorForLanguageModeling(pad_token_id=processing_class.pad_token_id),
-        )
+    def __init__(self, *, args: TrainingArguments, processing_class: Any, **options: Any):
+        pad = processing_class.pad_token_id
+        options["data_collator"] = DataCollatorForLanguageModeling(pad_token_id=pad)
         args.train_sampling_strategy = "group_by_length"
         super().__init__(args=args, processing_class=processing_class, **options)
         self.model_accepts_loss_kwargs = True
@@ -202,13 +203,17 @@ class PreferenceTrainer(_Counted, DPOTrainer):
         super().__init__(model=model, args=args, **options)
         self.packed = can_pack(self.model)
         if self.packed:
-            self.use_liger_kernel = True  # that is: ask the method below
-            self._forward_redirection = _ForwardRedirection()
+            self.use_liger_kernel = True  # that is: ask _get_per_token_logps_and_entropies
         _keep_float32(self.model)
 
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
         """As they are: rendered and tokenized already."""
         return dataset
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """TRL's loss. Its detour around the wrapper of DDP or FSDP is for a head that is read
+        directly; here the model is called as it is."""
+        return self._compute_loss(model, inputs, return_outputs)
 
     def _get_per_token_logps_and_entropies(self, model, model_kwargs, input_ids, completion_mask):
         """Log-probabilities and entropies of the answers' tokens; both have the shape of
