@@ -115,7 +115,8 @@ def _arguments(job: Job) -> Any:
     on_gpu = torch.cuda.is_available()
     bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     every = settings.eval_steps or max(1, math.ceil(job.steps / 5))
-    kind, own = SFTConfig, {"loss_type": "nll", "max_length": None}  # what is too long is out
+    kind: Any = SFTConfig
+    own: dict[str, Any] = {"loss_type": "nll", "max_length": None}  # what is too long is out
     if settings.preferences:
         kind, own = DPOConfig, {"beta": settings.beta, "max_length": None}
     elif job.own_loss:

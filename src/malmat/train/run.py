@@ -101,8 +101,10 @@ def _read(settings: TrainSettings) -> Data:
         held = read_training_rows(
             settings.eval_data_path, preferences=preferences, limit=settings.eval_limit
         )
-    bare = settings.wording and any(map(is_bare, [*train_rows, *(held or ())]))
-    return Data(train_rows, held, read_wording(settings.wording) if bare else None)
+    wording = settings.wording
+    if wording and not any(map(is_bare, [*train_rows, *(held or ())])):
+        wording = None
+    return Data(train_rows, held, read_wording(wording) if wording else None)
 
 
 def _is_same_run(settings: TrainSettings, identity: str) -> bool:
@@ -185,7 +187,7 @@ def _encode(
     """
     tokenizer = load_tokenizer(settings.model_name, trust_remote_code=settings.trust_remote_code)
     tokenizer.padding_side = "right"
-    options = {"max_length": settings.max_seq_length, "wording": data.wording}
+    options: dict[str, Any] = {"max_length": settings.max_seq_length, "wording": data.wording}
     held = None
     try:
         examples = Examples(data.train, tokenizer, path=settings.data_path, **options)

@@ -120,6 +120,8 @@ class _Counted:
 class _TokenLoss(_Counted):
     """The cross-entropy of a step's labelled tokens, all its mini-batches together."""
 
+    model: Any
+
     def summed_loss(self, model: Any, inputs: dict) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """(loss summed over labelled tokens, their number, the model's outputs)."""
         raise NotImplementedError
