@@ -320,7 +320,7 @@ class QuestionList(Row):
 
 
 def read_questions(path: str | Path) -> list[dict]:
-    """Evaluation questions: ``{"questions": [str]}`` (usage) or ``[{title, question}]``.
+    """Evaluation questions: ``{"questions": [str]}`` or ``[{title, question}]``.
 
     Returns:
         ``[{id, question, title?, …}]`` in file order; ids are unique.

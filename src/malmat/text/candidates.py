@@ -10,7 +10,7 @@ from malmat.text.lexicon import SlangLexicon
 from malmat.text.terms import plain_text
 
 CANDIDATES = 12
-"""Terms that a usage judge is shown with an answer, at most."""
+"""Terms that a judge is shown with an answer, at most."""
 
 
 _GLOSS = 60
