@@ -20,8 +20,8 @@ from malmat.evaluate.judges import (
     fenced,
     judge_by_api,
     judge_requests,
-    unmarked,
 )
+from malmat.evaluate.local_judge import unmarked
 from malmat.evaluate.trust import family_warning, length_correlation, self_agreement, trust_figures
 from malmat.journal import Journal
 from malmat.prompts import load_prompts

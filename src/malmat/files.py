@@ -16,7 +16,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,17 +164,20 @@ def read_rows(
     return rows
 
 
-_SPACE = re.compile(r"[ \t\r\n]*")
+def _past_space(text: str, position: int) -> int:
+    """Where JSON's white space from ``position`` on ends."""
+    while position < len(text) and text[position] in " \t\r\n":
+        position += 1
+    return position
 
 
 def _json_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """The items of a top-level list with the line each begins on."""
-    space = _SPACE.match
-    position = space(text, 0).end()
+    position = _past_space(text, 0)
     if text[position : position + 1] != "[":
         read_json(path)  # names the line if it is not JSON at all
         raise InputError("the file must hold a list", path=path, line=1)
-    position = space(text, position + 1).end()
+    position = _past_space(text, position + 1)
     line, counted = text.count("\n", 0, position) + 1, position
     while text[position : position + 1] != "]":
         line, counted = line + text.count("\n", counted, position), position
@@ -185,9 +188,9 @@ def _json_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         except (ValueError, RecursionError) as error:
             raise _bad_json(path, line, error) from None
         yield line, _whole(item, text[position:end], path, line)
-        position = space(text, end).end()
+        position = _past_space(text, end)
         if text[position : position + 1] == ",":
-            position = space(text, position + 1).end()
+            position = _past_space(text, position + 1)
         elif text[position : position + 1] != "]":
             raise InputError(
                 "not valid JSON (expected ',' or ']')",
@@ -195,7 +198,7 @@ def _json_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
                 line=text.count("\n", 0, position) + 1,
                 fix="Mend that line.",
             )
-    if text[space(text, position + 1).end() :]:
+    if _past_space(text, position + 1) < len(text):
         raise InputError(
             "not valid JSON (text after the list)",
             path=path,
@@ -266,7 +269,7 @@ def read_dataset(path: str | Path) -> list[tuple[int, Any]]:
 
 
 def check_fields(
-    row: Any, fields: dict[str, type], *, path: str | Path, line: int, where: str = ""
+    row: Any, fields: Mapping[str, type], *, path: str | Path, line: int, where: str = ""
 ) -> dict:
     """``row`` if it is an object that has every field with its type, non-empty if text.
 

@@ -176,7 +176,7 @@ class Pair(Row):
     answer: Text = Field(validation_alias=AliasChoices("answer", "completion"))
 
     def pairs(self) -> list[dict]:
-        return [_pair(self.title, self.question, self.answer, self.model_extra)]
+        return [_pair(self.title, self.question, self.answer, self.model_extra or {})]
 
 
 class Turn(Row):
@@ -191,7 +191,9 @@ class Nested(Row):
     conversations: list[Turn]
 
     def pairs(self) -> list[dict]:
-        return [_pair(self.title, turn.q, turn.a, turn.model_extra) for turn in self.conversations]
+        return [
+            _pair(self.title, turn.q, turn.a, turn.model_extra or {}) for turn in self.conversations
+        ]
 
 
 def _pair(title: str, question: str, answer: str, extra: dict) -> dict:

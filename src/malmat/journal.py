@@ -98,8 +98,19 @@ class Journal:
 
     def get(self, key: str) -> dict | None:
         """The record of a finished item, read from the file, or None."""
-        place = self._places.get(key)
-        return json.loads(os.pread(self._file, place[1], place[0])) if place else None
+        return self.record(key) if key in self else None
+
+    def record(self, key: str) -> dict:
+        """The record of an item that is known to be finished.
+
+        Raises:
+            KeyError: it is not.
+        """
+        offset, length = self._places[key]
+        return json.loads(os.pread(self._file, length, offset))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
 
     def __len__(self) -> int:
         return len(self._places)

@@ -21,6 +21,7 @@ from malmat.answer.prices import Meter
 from malmat.answer.provider import Model
 from malmat.answer.request import (
     Accept,
+    Engine,
     Failed,
     Request,
     Retry,
@@ -36,7 +37,7 @@ from malmat.journal import Journal, valid_text
 UNREADABLE_TRIES = 3
 
 
-class ApiEngine:
+class ApiEngine(Engine):
     """An ``Engine`` that asks a model ``concurrency`` requests at a time.
 
     Inside its ``with`` block the workers ask, whatever the caller does with the records that
@@ -169,7 +170,7 @@ class _Run:
             if (entry := self._order.get()) is None:
                 running -= 1
             elif unbroken := unbroken and _has_come(entry[1]):
-                yield self._journal.get(entry[0])
+                yield self._journal.record(entry[0])
         if self._failure is not None:
             raise self._failure
         if interrupted.is_set():

@@ -8,10 +8,8 @@ for twice, and none is forgotten.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from malmat.answer.provider import Model
 from malmat.answer.request import (
     Accept,
     Batch,
+    Engine,
     Failed,
     Request,
     Retry,
@@ -40,11 +39,12 @@ MOST_BYTES = 15_000_000
 """Of a batch. Gemini takes 20 MB with the requests inline, OpenAI 200 MB and 50,000 rows."""
 
 
-class BatchEngine:
+class BatchEngine(Engine):
     """An ``Engine`` that submits requests as batches.
 
     An unreadable reply is ``parse_error`` at once: asking again would be another batch, and
-    the next run does that.
+    the next run does that. ``answers`` raises StopRunning also where the provider refuses a batch
+    or cannot be reached (the batches' ids are kept), and InputError as ``Model.submit``.
 
     Args:
         poll_s: seconds between two requests for a batch's status.
@@ -59,34 +59,15 @@ class BatchEngine:
     def identity(self) -> dict:
         return self.model.identity()
 
-    def answers(
-        self,
-        requests: Iterable[Request],
-        journal: Journal,
-        *,
-        accept: Accept | None = None,
-        meter: Meter | None = None,
-        label: str = "",
-        total: int | None = None,
-    ) -> AbstractContextManager[Iterator[dict]]:
-        """As ``Engine.answers``, with all work done before the first record.
-
-        Raises:
-            StopRunning: the limit; the provider refused the batch or cannot be reached. The
-                batches' ids are kept.
-            InputError: as ``Model.submit``.
-        """
-        records = self._records(list(requests), journal, accept, meter or Meter(self.name), label)
-        return contextlib.nullcontext(records)
-
     def _records(
         self,
         requests: list[Request],
         journal: Journal,
         accept: Accept | None,
-        meter: Meter,
+        meter: Meter | None,
         label: str,
     ) -> Iterator[dict]:
+        meter = meter or Meter(self.name)
         identity = self.identity()
         keys = [request_key(identity, request) for request in requests]
         rows = dict(zip(keys, requests, strict=True))
@@ -115,13 +96,13 @@ class BatchEngine:
         if problem:
             raise StopRunning(f"{problem}. Progress is kept")
         for key in keys:
-            yield journal.get(key)
+            yield journal.record(key)
 
     def _finished(self, waiting: dict[str, dict]) -> Iterator[tuple[dict, Batch]]:
         """Ledger entries of batches that are under way, each with its results when it is done."""
         while waiting:
             for name, entry in list(waiting.items()):
-                batch = retried(lambda entry=entry: self.model.poll(entry["batch"]))
+                batch = retried(self.model.poll, entry["batch"])
                 if batch.done:
                     yield waiting.pop(name), batch
             if waiting:
@@ -137,11 +118,11 @@ def open_batches(model: Model, ledger: Journal, identity: dict) -> dict[str, dic
     """Name → ledger entry of this model's batches that an earlier run left under way."""
     waiting = {}
     for name in ledger:
-        entry = ledger.get(name)
+        entry = ledger.record(name)
         if entry["state"] != "open" or entry["identity"] != identity:
             continue
         if entry["batch"] is None:  # killed while it was submitted: did it arrive?
-            entry["batch"] = retried(lambda name=name: model.find_batch(name))
+            entry["batch"] = retried(model.find_batch, name)
             entry["state"] = "open" if entry["batch"] else "never arrived"
             ledger.append(entry)
         if entry["batch"]:
@@ -152,7 +133,8 @@ def open_batches(model: Model, ledger: Journal, identity: dict) -> dict[str, dic
 
 def chunks(rows: Iterator[tuple[str, Request]]) -> Iterator[list[tuple[str, Request]]]:
     """The rows in batches that the providers take."""
-    chunk, size = [], 0
+    chunk: list[tuple[str, Request]] = []
+    size = 0
     for key, request in rows:
         length = len(canonical(request.messages)) + len(canonical(request.schema)) + 500
         if chunk and (len(chunk) >= MOST_ROWS or size + length > MOST_BYTES):
@@ -166,16 +148,17 @@ def chunks(rows: Iterator[tuple[str, Request]]) -> Iterator[list[tuple[str, Requ
 
 def over_limit(meter: Meter, chunk: list[tuple[str, Request]], output_tokens: int) -> str | None:
     """Why this batch may not be submitted, or None."""
-    if meter.max_cost is None:
+    limit = meter.max_cost
+    if limit is None:
         return None
     text = (m["content"] for _, request in chunk for m in request.messages)
     tokens = {"input": sum(map(estimate_tokens, text)), "output": output_tokens * len(chunk)}
-    cost = meter.cost + meter.cost_of(tokens)
-    if cost <= meter.max_cost:
+    spent, more = meter.cost, meter.cost_of(tokens)
+    if spent is None or more is None or spent + more <= limit:
         return None
     return (
-        f"--max_cost {meter.max_cost}: a batch of {len(chunk)} requests would bring the run to "
-        f"about ${cost:.4f}"
+        f"--max_cost {limit}: a batch of {len(chunk)} requests would bring the run to "
+        f"about ${spent + more:.4f}"
     )
 
 
@@ -201,8 +184,8 @@ def submit_batch(
     return entry
 
 
-def retried(call: Callable[[], Any]) -> Any:
-    """What the call gives, tried again by the one retry policy.
+def retried(call: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``call(*arguments)`` gives, tried again by the one retry policy.
 
     Raises:
         StopRunning: it failed to the end.
@@ -210,7 +193,7 @@ def retried(call: Callable[[], Any]) -> Any:
     from tenacity import RetryError
 
     try:
-        return retrying()(call)
+        return retrying()(call, *arguments)
     except (RetryError, Failed) as error:
         cause = error.last_attempt.exception() if isinstance(error, RetryError) else error
         raise StopRunning(f"the batch API failed ({cause}). The batches' ids are kept") from None

@@ -7,21 +7,26 @@ and draws nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from typing import Any, Literal
 
-from malmat.answer.local import LocalModel, earlier_batch_size, journal_missing
-from malmat.answer.prices import Meter
-from malmat.answer.request import Accept, Request, checked, no_answer, request_key
+from malmat.answer.local import LocalModel, OnDeviceEngine, earlier_batch_size
+from malmat.answer.request import Request, no_answer
 from malmat.journal import Journal
 
 VERSION = 1
 """Raise it when the figures change: journals of older ones then do not mix with new ones."""
 
 
-class ChoiceEngine:
+class ChoiceEngine(OnDeviceEngine):
     """An ``Engine`` whose answers are one of each request's choices, by a model on this machine.
+
+    A record has, beside what every record has, ``batch_size, probabilities`` (in the choices'
+    order) and, of labels, ``log_probabilities, mass, margin, entropy, scored``, of texts
+    ``likelihoods`` (a dict a choice) and ``picks`` (normalization → choice). A request that
+    cannot be scored (choices that are none, too long for the model) is ``out_of_range``,
+    with the reason as ``error``. ``answers`` raises StopRunning where there is no memory for one
+    request, and InputError where there is no such model.
 
     Args:
         name, adapter, quantization, trust_remote_code: as ``LocalModel``.
@@ -30,8 +35,7 @@ class ChoiceEngine:
         normalization: of ``text``: one of ``malmat.lm.choice.NORMALIZATIONS``. All but
             ``unconditional``, which costs as much again, are always stored, so that another
             one picks from the same journal.
-        batch_size: None takes the one that the journal's answers came with, or else finds one
-            that fits into memory.
+        batch_size: as ``OnDeviceEngine``.
     """
 
     def __init__(
@@ -45,10 +49,9 @@ class ChoiceEngine:
         quantization: str | None = None,
         trust_remote_code: bool = False,
     ):
-        self.name, self.score, self.normalization = name, score, normalization
-        self.batch_size = batch_size
+        super().__init__(LocalModel(name, adapter, quantization, trust_remote_code), batch_size)
+        self.score, self.normalization = score, normalization
         self.unconditional = score == "text" and normalization == "unconditional"
-        self.model = LocalModel(name, adapter, quantization, trust_remote_code)
 
     def identity(self) -> dict:
         settings = {"score": self.score, "version": VERSION}
@@ -56,49 +59,7 @@ class ChoiceEngine:
             settings["unconditional"] = True
         return {**self.model.identity(), "settings": settings}
 
-    def answers(
-        self,
-        requests: Iterable[Request],
-        journal: Journal,
-        *,
-        accept: Accept | None = None,
-        meter: Meter | None = None,
-        label: str = "",
-        total: int | None = None,
-    ) -> AbstractContextManager[Iterator[dict]]:
-        """As ``Engine.answers``, with all work done before the first record.
-
-        A record has, beside what every record has, ``batch_size, probabilities`` (in the choices'
-        order) and, of labels, ``log_probabilities, mass, margin, entropy, scored``, of texts
-        ``likelihoods`` (a dict a choice) and ``picks`` (normalization → choice). A request that
-        cannot be scored (choices that are none, too long for the model) is ``out_of_range``,
-        with the reason as ``error``.
-
-        Raises:
-            StopRunning: no memory for one request; progress is kept.
-            InputError: no such model.
-        """
-        return nullcontext(self._records(list(requests), journal, accept, meter, label))
-
-    def _records(
-        self,
-        requests: list[Request],
-        journal: Journal,
-        accept: Accept | None,
-        meter: Meter | None,
-        label: str,
-    ) -> Iterator[dict]:
-        identity = self.identity()
-        keys = [request_key(identity, request) for request in requests]
-        # Batches are cut from all requests, done or not, so that a resumed run pads alike.
-        rows = dict(zip(keys, requests, strict=True))
-        journal_missing(list(rows), journal, lambda: self._score(rows, journal), meter, label)
-        for key, request in zip(keys, requests, strict=True):
-            record = self._picked(journal.get(key) or {}, request)
-            yield checked({**record, "id": request.id}, request, accept)
-
-    def _score(self, rows: dict[str, Request], journal: Journal) -> Iterator[list[dict]]:
-        """The missing rows' records (key → request), a batch at a time."""
+    def _compute(self, rows: dict[str, Request], journal: Journal) -> Iterator[list[dict]]:
         from malmat.lm.batching import fitting_batch
         from malmat.lm.chat import give_template
         from malmat.lm.choice import Encoder, score_choices
@@ -116,7 +77,7 @@ class ChoiceEngine:
             except ValueError as error:
                 record = {**BASIS, **no_answer("out_of_range", error)}
                 unfit.append({"key": key, "id": request.id, **record})
-        yield [record for record in unfit if journal.get(record["key"]) is None]
+        yield [record for record in unfit if record["key"] not in journal]
         names = list(questions)
         batch_size = self.batch_size or earlier_batch_size(list(rows), journal)
         if names and batch_size is None:
@@ -127,17 +88,17 @@ class ChoiceEngine:
             list(questions.values()),
             batch_size=batch_size or 1,
             normalization=self.normalization,
-            done=lambda index: journal.get(names[index]) is not None,
+            done=lambda index: names[index] in journal,
         ):
             found = []
             for key, score in zip((names[index] for index in batch), scores, strict=True):
                 record = {**record_of(questions[key], score), "batch_size": size}
-                record = self._picked(record, rows[key])
-                if journal.get(key) is None:
+                record = self._read(record, rows[key])
+                if key not in journal:
                     found.append({"key": key, "id": rows[key].id, **record})
             yield found
 
-    def _picked(self, record: dict, request: Request) -> dict:
+    def _read(self, record: dict, request: Request) -> dict:
         """The record with the pick of this engine's normalization."""
         from malmat.lm.choice import compared
 

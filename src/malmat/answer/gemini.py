@@ -164,7 +164,7 @@ class Gemini(Model):
             job = self._client.batches.get(name=batch_id)
         state = job.state.value.removeprefix("JOB_STATE_").lower() if job.state else "unknown"
         rows = (job.dest and job.dest.inlined_responses) or []
-        results = []
+        results: list[tuple[str, dict | Exception]] = []
         for row in rows:
             key = (row.metadata or {}).get("key", "")
             if row.response is None:

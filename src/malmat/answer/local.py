@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from malmat.answer.prices import Meter
-from malmat.answer.request import Accept, Request, checked, request_key
+from malmat.answer.request import Accept, Engine, Request, checked, request_key
 from malmat.journal import Journal
 
 if TYPE_CHECKING:
@@ -48,25 +47,70 @@ class LocalModel:
         """The model and its tokenizer."""
         from malmat.lm.load import load_model, load_tokenizer
 
-        trusted = {"trust_remote_code": self.trust_remote_code}
-        tokenizer = load_tokenizer(self.adapter or self.name, **trusted)
+        tokenizer = load_tokenizer(
+            self.adapter or self.name, trust_remote_code=self.trust_remote_code
+        )
         model = load_model(
-            self.name, adapter=self.adapter, quantization=self.quantization, **trusted
+            self.name,
+            adapter=self.adapter,
+            quantization=self.quantization,
+            trust_remote_code=self.trust_remote_code,
         )
         return model, tokenizer
 
 
-class LocalEngine:
+class OnDeviceEngine(Engine):
+    """An ``Engine`` that computes answers with a model on this machine.
+
+    The model is loaded only if something is missing.
+
+    Args:
+        batch_size: None takes the one that the journal's answers came with, so that a resumed
+            run repeats the batches of the first, or else finds one that fits into memory.
+    """
+
+    def __init__(self, model: LocalModel, batch_size: int | None):
+        self.name, self.model, self.batch_size = model.name, model, batch_size
+
+    def _records(
+        self,
+        requests: list[Request],
+        journal: Journal,
+        accept: Accept | None,
+        meter: Meter | None,
+        label: str,
+    ) -> Iterator[dict]:
+        identity = self.identity()
+        keys = [self._key(identity, request) for request in requests]
+        # Batches are cut from all requests, done or not, so that a resumed run pads alike.
+        rows = dict(zip(keys, requests, strict=True))
+        journal_missing(list(rows), journal, lambda: self._compute(rows, journal), meter, label)
+        for key, request in zip(keys, requests, strict=True):
+            record = self._read(journal.record(key), request)
+            yield checked({**record, "id": request.id}, request, accept)
+
+    def _key(self, identity: dict, request: Request) -> str:
+        return request_key(identity, request)
+
+    @abstractmethod
+    def _compute(self, rows: dict[str, Request], journal: Journal) -> Iterator[list[dict]]:
+        """The missing records of ``rows`` (key → request), a batch at a time."""
+
+    def _read(self, record: dict, request: Request) -> dict:
+        """A journaled record as this engine's settings read it."""
+        return record
+
+
+class LocalEngine(OnDeviceEngine):
     """An ``Engine`` that generates text with a model on this machine.
 
-    The model is loaded only if something is missing. The request's id seeds its draw, so an
-    unreadable answer would come again: it is ``parse_error`` and not asked for again.
+    The request's id seeds its draw, so an unreadable answer would come again: it is
+    ``parse_error`` and not asked for again.
 
     Args:
         name, adapter, quantization, trust_remote_code: as ``LocalModel``.
         sampling: settings of the generation; a request's own ``sampling`` is not used.
-        batch_size: None takes the one that the journal's answers came with, so that a resumed
-            run repeats the batches of the first, or else finds one that fits into memory.
+        batch_size: as ``OnDeviceEngine``.
     """
 
     def __init__(
@@ -79,68 +123,38 @@ class LocalEngine:
         quantization: str | None = None,
         trust_remote_code: bool = False,
     ):
-        self.name, self.sampling, self.batch_size = name, sampling, batch_size
-        self.model = LocalModel(name, adapter, quantization, trust_remote_code)
+        super().__init__(LocalModel(name, adapter, quantization, trust_remote_code), batch_size)
+        self.sampling = sampling
 
     def identity(self) -> dict:
         from malmat.lm.generate import DRAWS
 
         return {**self.model.identity(), "settings": self.sampling.as_dict(), "draws": DRAWS}
 
-    def answers(
-        self,
-        requests: Iterable[Request],
-        journal: Journal,
-        *,
-        accept: Accept | None = None,
-        meter: Meter | None = None,
-        label: str = "",
-        total: int | None = None,
-    ) -> AbstractContextManager[Iterator[dict]]:
-        """As ``Engine.answers``, with all work done before the first record."""
-        return contextlib.nullcontext(self._records(list(requests), journal, accept, meter, label))
+    def _key(self, identity: dict, request: Request) -> str:
+        return request_key(identity | {"id": request.id}, request)
 
-    def _records(
-        self,
-        requests: list[Request],
-        journal: Journal,
-        accept: Accept | None,
-        meter: Meter | None,
-        label: str,
-    ) -> Iterator[dict]:
-        identity = self.identity()
-        items = [
-            {
-                "key": request_key(identity | {"id": request.id}, request),
-                "id": f"{request.id}#{request.sample}",
-                "messages": request.messages,
-            }
-            for request in requests
-        ]
-        keys = [item["key"] for item in items]
-        journal_missing(keys, journal, lambda: self._generate(items, journal), meter, label)
-        for key, request in zip(keys, requests, strict=True):
-            yield checked(journal.get(key), request, accept)
-
-    def _generate(self, items: list[dict], journal: Journal) -> Iterator[list[dict]]:
-        """The missing items' records, a batch at a time."""
+    def _compute(self, rows: dict[str, Request], journal: Journal) -> Iterator[list[dict]]:
         from malmat.lm.generate import answer_all
 
+        items = [
+            {"key": key, "id": f"{request.id}#{request.sample}", "messages": request.messages}
+            for key, request in rows.items()
+        ]
         model, tokenizer = self.model.load()
         batches = answer_all(
             model,
             tokenizer,
             items,
             self.sampling,
-            batch_size=self.batch_size
-            or earlier_batch_size([item["key"] for item in items], journal),
-            done=lambda key: journal.get(key) is not None,
+            batch_size=self.batch_size or earlier_batch_size(list(rows), journal),
+            done=lambda key: key in journal,
         )
         for batch in batches:
             yield [
                 {
                     **{name: record[name] for name in FIELDS},
-                    "id": record["id"].partition("#")[0],
+                    "id": rows[record["key"]].id,
                     "usage": {"input": record["input_tokens"], "output": record["output_tokens"]},
                     "attempts": 1,
                     "model_version": None,
@@ -155,7 +169,7 @@ FIELDS = ("key", "text", "status", "finish_reason", "batch_size")
 
 def earlier_batch_size(keys: list[str], journal: Journal) -> int | None:
     """The smallest batch that the journal's records of ``keys`` came in, or None."""
-    known = [record for key in keys if (record := journal.get(key))]
+    known = [journal.record(key) for key in keys if key in journal]
     return min((record.get("batch_size") or len(keys) for record in known), default=None)
 
 
@@ -175,7 +189,7 @@ def journal_missing(
     """
     from tqdm import tqdm
 
-    known = sum(journal.get(key) is not None for key in keys)
+    known = sum(key in journal for key in keys)
     if known == len(keys):
         return
     with tqdm(total=len(keys), initial=known, desc=label, unit="item") as bar:

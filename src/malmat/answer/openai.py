@@ -43,15 +43,16 @@ class OpenAI(Model):
 
         key, self.key_name = api_key("openai", needed=base_url is None)
         super().__init__(name, base_url, key)
-        urls = [url.strip() for url in base_url.split(",") if url.strip()] if base_url else [None]
+        servers = [url.strip() for url in (base_url or "").split(",") if url.strip()]
         self._reasons = base_url is None and bool(_REASONS.match(name))
         self._notes = [f"  {name} takes neither temperature nor top_p: sent without"]
-        if base_url and not (urls and all(url.startswith("http") for url in urls)):
+        if base_url and not (servers and all(url.startswith("http") for url in servers)):
             raise InputError(
                 f"'{base_url}' is no address",
                 field="base_url",
                 fix="Give http://HOST:PORT/v1, or several with commas between.",
             )
+        urls: list[str | None] = [*servers] or [None]
         # A server that is gone is noticed soon; a busy one may take its time.
         timeout = openai.Timeout(TIMEOUT_S, connect=CONNECT_S)
         self._clients = [

@@ -104,9 +104,10 @@ class Meter:
 
     def problem(self) -> str | None:
         """Why nothing more may be asked, or None."""
-        if self.max_cost is None or self.cost < self.max_cost:
+        cost = self.cost
+        if self.max_cost is None or cost is None or cost < self.max_cost:
             return None
-        return f"--max_cost {self.max_cost} reached (spent ${self.cost:.4f})"
+        return f"--max_cost {self.max_cost} reached (spent ${cost:.4f})"
 
     @contextlib.contextmanager
     def shown_at_the_end(self) -> Iterator[None]:

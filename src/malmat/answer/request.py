@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from malmat.journal import Journal, key_of
 
@@ -55,11 +56,16 @@ Accept = Callable[[Request, str], Any]
 """Reads a reply's text for its request. Raises ValueError where it cannot be read."""
 
 
-class Engine(Protocol):
-    """Something that answers requests: an API, a batch API, a model on this machine."""
+class Engine(ABC):
+    """Something that answers requests: an API, a batch API, a model on this machine.
+
+    A subclass does all its work in ``_records``, or gives records as they come in its own
+    ``answers``.
+    """
 
     name: str
 
+    @abstractmethod
     def identity(self) -> dict:
         """What of the model and its settings determines an answer, for the journal's key."""
 
@@ -91,6 +97,18 @@ class Engine(Protocol):
             InputError: wrong key, unknown model, a setting that the model does not know.
             KeyboardInterrupt: after what was in flight has been journaled.
         """
+        return nullcontext(self._records(list(requests), journal, accept, meter, label))
+
+    def _records(
+        self,
+        requests: list[Request],
+        journal: Journal,
+        accept: Accept | None,
+        meter: Meter | None,
+        label: str,
+    ) -> Iterator[dict]:
+        """As ``answers``, with all work done before the first record."""
+        raise NotImplementedError
 
 
 def answers_by_id(

@@ -44,10 +44,10 @@ def agreement(
         rate ``precision`` and ``recall`` of 1, else ``error`` (given − right) and
         ``absolute_error`` (both as from ``stats.summarize``).
     """
-    rows = [row for row in given if right.get(row) is not None]
-    scored = [row for row in rows if given[row] is not None]
+    rows = {row: float(value) for row in given if (value := right.get(row)) is not None}
+    scored = {row: float(value) for row in rows if (value := given[row]) is not None}
     names = [clusters[row] for row in scored]
-    first, second = ([float(side[row]) for row in scored] for side in (right, given))  # type: ignore[arg-type]
+    first, second = [rows[row] for row in scored], list(scored.values())
     figures = {
         "n_scored": len(scored),
         "n_total": len(rows),

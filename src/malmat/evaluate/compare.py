@@ -141,7 +141,7 @@ def compare(before: Run, after: Run) -> dict:
     asked = {**after.rows, **before.rows}
     clusters = {key: cluster(row) for key, row in asked.items()}
     common = [key for key in scored[0] if key in scored[1]]
-    gap = stats.paired_difference(*scored, clusters, scale=(scale.low, scale.high))
+    gap = stats.paired_difference(scored[0], scored[1], clusters, scale=(scale.low, scale.high))
     steps = [scored[1][key] - scored[0][key] for key in common]
     better, worse = (sum(step * sign > 0 for step in steps) for sign in (scale.sign, -scale.sign))
     test, p = paired_test(scale, steps, [clusters[key] for key in common])

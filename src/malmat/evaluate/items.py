@@ -32,7 +32,7 @@ def read_choices(path: str | Path) -> list[Item]:
         elif row.get("target") is not None and row["target"] not in choices:
             problem = f"the target {row['target']!r} is none of them"
         else:
-            items.append(row)  # type: ignore[arg-type]
+            items.append(row)  # type: ignore[arg-type]  # a dict that has an Item's fields
             continue
         raise InputError(problem, path=path, line=line, field="choices")
     return items

@@ -1,4 +1,4 @@
-"""How answers are judged by a language model: what it is sent, what its reply says, the verdict.
+"""How a model behind an API judges answers: what it is sent, what it says, the verdict.
 
 A task names its judge. ``GradeJudge`` gives a grade of 1 to 5 to an answer about a term,
 ``TermJudge`` says whether an answer uses a listed term in its meaning. The term judge is sent
@@ -11,11 +11,11 @@ rate is of *listed* terms.
 from __future__ import annotations
 
 import contextlib
-import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar
 
 from malmat.answer.api import ApiEngine
 from malmat.answer.prices import Meter
@@ -25,8 +25,7 @@ from malmat.answer.request import ASK_AGAIN, Request, answers_by_id
 from malmat.evaluate.items import OutOfRange
 from malmat.evaluate.task import Row
 from malmat.files import digest
-from malmat.journal import Journal, key_of
-from malmat.lm.load import fingerprint
+from malmat.journal import Journal
 from malmat.prompts import fill
 from malmat.text.candidates import Candidates, letters_of, listing
 
@@ -39,18 +38,77 @@ class JudgeRequest(Request):
     shown: frozenset[str] = frozenset()
 
 
+Said = TypeVar("Said")
+"""What is read in a reply."""
+
+Lookup = TypeVar("Lookup")
+"""What a judge looks terms up in."""
+
+
 @dataclass(frozen=True)
-class GradeJudge:
-    """Grades how well an answer understands the term it is about, from 1 to 5.
+class Judge(ABC, Generic[Said, Lookup]):
+    """How a language model judges a task's answers.
 
     Args:
         prompt: the constant of prompt.py that an API model is sent.
-        local_prompt: the short form for a model on this machine, which answers with one digit.
     """
 
     prompt: str
+    local_prompt: str | None = field(default=None, init=False)
+    """The short form for a model on this machine; None: only API models can judge."""
+
+    placeholders: ClassVar[set[str]]
+    """What each of these constants must have."""
+
+    needs_meaning: ClassVar[bool]
+    """Whether a row needs its term's ``title`` and meaning (``content``)."""
+
+    can_tie: ClassVar[bool]
+    """Whether an even number of judgements can have no result."""
+
+    schema: ClassVar[dict]
+    """JSON Schema of a reply."""
+
+    @abstractmethod
+    def read(self, text: str) -> Said:
+        """Read a reply.
+
+        Raises:
+            ValueError: the reply is unreadable.
+            OutOfRange: its number is not on the scale.
+        """
+
+    @abstractmethod
+    def lookup(self, terms: list[dict]) -> Lookup:
+        """Prepare the list for ``values`` and ``judgement``."""
+
+    @abstractmethod
+    def values(self, row: Row, terms: list[dict], lookup: Lookup | None) -> tuple[dict, list[dict]]:
+        """Return the prompt's values beside question and answer, and the terms that it shows.
+
+        Args:
+            lookup: None shows the whole list.
+        """
+
+    @abstractmethod
+    def judgement(self, said: Said, request: JudgeRequest, lookup: Lookup) -> dict:
+        """Return what one reply comes to: its ``value``, and what else the judge says."""
+
+    @abstractmethod
+    def combine(self, judgements: list[dict]) -> dict | None:
+        """Combine several judgements of an answer; None where they tie."""
+
+
+@dataclass(frozen=True)
+class GradeJudge(Judge[int, None]):
+    """Grades how well an answer understands the term it is about, from 1 to 5.
+
+    Args:
+        prompt: as ``Judge``.
+        local_prompt: the short form for a model on this machine, which answers with one digit.
+    """
+
     local_prompt: str | None = None
-    label: ClassVar[str] = "grade"
     placeholders: ClassVar[set[str]] = {"title", "content", "question", "answer"}
     needs_meaning: ClassVar[bool] = True
     can_tie: ClassVar[bool] = False
@@ -62,11 +120,7 @@ class GradeJudge:
     }
 
     def read(self, text: str) -> int:
-        """The 1–5 score of a reply.
-
-        Raises:
-            ValueError: unreadable. OutOfRange: a number that is not on the scale.
-        """
+        """Read the grade."""
         score = parse_object(text, "score")["score"]
         if isinstance(score, bool) or not isinstance(score, (int, float)) or score % 1:
             raise ValueError("no whole number in the judge's 'score'")
@@ -74,33 +128,26 @@ class GradeJudge:
             raise OutOfRange(str(score))
         return int(score)
 
-    def values(self, row: Row, terms: list[dict], context: Any) -> tuple[dict, list[dict]]:
-        """The prompt's values beside question and answer, and the terms that are shown."""
+    def lookup(self, terms: list[dict]) -> None:
+        """A grade needs no list."""
+
+    def values(self, row: Row, terms: list[dict], lookup: None) -> tuple[dict, list[dict]]:
+        """Return the row's term and its meaning; no listed term is shown."""
         return {"title": row["title"], "content": row["content"]}, []
 
-    def context(self, terms: list[dict], full_list: bool) -> None:
-        """Nothing is looked up."""
-
-    def judgement(self, said: int, request: JudgeRequest, context: Any) -> dict:
-        """What one reply comes to."""
+    def judgement(self, said: int, request: JudgeRequest, lookup: None) -> dict:
+        """The grade is the value."""
         return {"value": said}
 
     def combine(self, judgements: list[dict]) -> dict:
-        """The mean of several judgements."""
+        """Return the mean."""
         return {"value": sum(one["value"] for one in judgements) / len(judgements)}
 
 
 @dataclass(frozen=True)
-class TermJudge:
-    """Says whether an answer uses a term of the list in its meaning.
+class TermJudge(Judge[tuple[bool, str, str], Candidates]):
+    """Says whether an answer uses a term of the list in its meaning."""
 
-    Args:
-        prompt: the constant of prompt.py that an API model is sent.
-    """
-
-    prompt: str
-    local_prompt: ClassVar[None] = None
-    label: ClassVar[str] = "use of a term"
     placeholders: ClassVar[set[str]] = {"terms", "question", "answer"}
     needs_meaning: ClassVar[bool] = False
     can_tie: ClassVar[bool] = True
@@ -116,43 +163,42 @@ class TermJudge:
     }
 
     def read(self, text: str) -> tuple[bool, str, str]:
-        """What a reply says: ``used``, the ``term`` and the ``other`` slang, or ''.
+        """Read ``used``, the ``term`` and the ``other`` slang ('' for none).
 
-        Raises:
-            ValueError: unreadable, or a use of nothing.
+        A use of nothing is unreadable.
         """
         reply = parse_object(text, "used")
         used = reply["used"]
         if not isinstance(used, bool):
             raise ValueError("no true or false in the judge's 'used'")
-        named = (reply.get(field) for field in ("term", "other"))
-        term, other = (name.strip() if isinstance(name, str) else "" for name in named)
+        named = (reply.get(name) for name in ("term", "other"))
+        term, other = (word.strip() if isinstance(word, str) else "" for word in named)
         if used and not term and not other:
             raise ValueError("the judge's 'used' is true, but it names no term")
         return used, term, other
 
-    def context(self, terms: list[dict], full_list: bool) -> Candidates | None:
-        """What finds an answer's candidates; None where the whole list is sent."""
-        return None if full_list else Candidates(terms)
+    def lookup(self, terms: list[dict]) -> Candidates:
+        """Index the list by spelling and morphology."""
+        return Candidates(terms)
 
     def values(
-        self, row: Row, terms: list[dict], context: Candidates | None
+        self, row: Row, terms: list[dict], lookup: Candidates | None
     ) -> tuple[dict, list[dict]]:
-        """The prompt's values beside question and answer, and the terms that are shown."""
-        shown = terms if context is None else context.of(row["answer"])
-        return {"terms": listing(shown, context is None)}, shown
+        """Return the listing of the answer's candidates, and the candidates."""
+        shown = terms if lookup is None else lookup.of(row["answer"])
+        return {"terms": listing(shown, lookup is None)}, shown
 
     def judgement(
-        self, said: tuple[bool, str, str], request: JudgeRequest, context: Candidates
+        self, said: tuple[bool, str, str], request: JudgeRequest, lookup: Candidates
     ) -> dict:
-        """What one reply comes to: what it names is looked up, in the list and the answer."""
+        """Look up what the reply names, in the list and in the answer."""
         used, term, other = said
         terms, beside = [], []
-        if used and (title := context.named(term)):
+        if used and (title := lookup.named(term)):
             terms.append(title)
         elif used:
             beside.append(term)
-        title = context.named(other)
+        title = lookup.named(other)
         # Shown and not called used: the judge has seen its meaning and found that it does not fit.
         if title not in request.shown:
             beside.append(other)
@@ -163,8 +209,7 @@ class TermJudge:
         return {"value": bool(terms), "terms": terms, "other": beside}
 
     def combine(self, judgements: list[dict]) -> dict | None:
-        """The majority of several judgements; None where they tie (one of an odd number is
-        then missing)."""
+        """Return what the majority says (an odd number ties where one is missing)."""
         uses = sum(one["value"] for one in judgements)
         if uses * 2 == len(judgements):
             return None
@@ -173,14 +218,8 @@ class TermJudge:
         return {"value": float(used), "terms": list(dict.fromkeys(named)) if used else []}
 
 
-AnyJudge = GradeJudge | TermJudge
-
-
-# ------------------------------------------------------------------------ API models
-
-
 def judge_requests(
-    judge: AnyJudge,
+    judge: Judge,
     prompts: dict[str, str],
     rows: Sequence[Row],
     terms: list[dict],
@@ -194,10 +233,10 @@ def judge_requests(
         rows: ``id, question, answer``, and ``title, content`` where the judge needs them.
         full_list: all ``terms`` are shown with each answer.
     """
-    context = judge.context(terms, full_list)
+    lookup = None if full_list else judge.lookup(terms)
     requests = []
     for row in rows:
-        values, shown = judge.values(row, terms, context)
+        values, shown = judge.values(row, terms, lookup)
         values |= {"question": row["question"], "answer": fenced(row)}
         text = fill(prompts[judge.prompt], **values)
         requests += [
@@ -223,7 +262,7 @@ def fenced(row: Row) -> str:
 
 def judge_by_api(
     model: Model,
-    judge: AnyJudge,
+    judge: Judge,
     requests: list[JudgeRequest],
     journal: Journal,
     terms: list[dict],
@@ -256,20 +295,20 @@ def judge_by_api(
         meter=Meter(model.name, max_cost=max_cost),
         label="judge",
     )
-    context = judge.context(terms, False)
+    lookup = judge.lookup(terms)
     grouped: dict[str, list[dict]] = {}
     for request in requests:
         record = dict(records[f"{request.id}#{request.sample}"])
         if record["status"] == "ok":
             try:
-                record |= judge.judgement(judge.read(record["text"]), request, context)
+                record |= judge.judgement(judge.read(record["text"]), request, lookup)
             except OutOfRange:
                 record["status"] = "out_of_range"
         grouped.setdefault(request.id, []).append(record)
     return {row_id: _verdict(judge, samples) for row_id, samples in grouped.items()}
 
 
-def _verdict(judge: AnyJudge, samples: list[dict]) -> dict:
+def _verdict(judge: Judge, samples: list[dict]) -> dict:
     statuses = Counter(record["status"] for record in samples)
     good = [record for record in samples if record["status"] == "ok"]
     failures = sorted(statuses.keys() - {"ok"}, key=lambda status: status not in ASK_AGAIN)
@@ -291,92 +330,3 @@ def _verdict(judge: AnyJudge, samples: list[dict]) -> dict:
     if others := list(dict.fromkeys(word for r in samples for word in r.get("other", ()))):
         verdict["other"] = others
     return verdict | (combined or {})
-
-
-# ---------------------------------------------------------------------- local models
-
-
-def judge_locally(
-    model_name: str,
-    template: str,
-    rows: Sequence[Row],
-    journal: Journal,
-    *,
-    batch_size: int = 8,
-) -> dict[str, dict]:
-    """Grades by a local model: the expected score under its digits' probabilities.
-
-    G-Eval's weighting (Liu et al. 2023, *G-Eval*, eq. 1) over the five digits' tokens.
-
-    Args:
-        template: the wording, with {title} {content} {question} {answer}.
-    """
-    model_id = fingerprint(model_name)
-    messages, keys = {}, {}
-    for row in rows:
-        values = {field: row[field] for field in ("title", "content", "question", "answer")}
-        values["answer"] = unmarked(values["answer"])
-        messages[row["id"]] = [{"role": "user", "content": fill(template, **values)}]
-        keys[row["id"]] = key_of(judge=model_id, messages=messages[row["id"]], kind="digits")
-    missing = {row["id"] for row in rows if journal.get(keys[row["id"]]) is None}
-    if missing:
-        _weigh_digits(model_name, messages, keys, missing, journal, batch_size)
-    verdicts = {}
-    for row in rows:
-        probabilities = journal.get(keys[row["id"]])["probabilities"]
-        score = sum(p * s for p, s in zip(probabilities, range(1, 6), strict=True))
-        score = min(5.0, max(1.0, score / sum(probabilities)))
-        verdicts[row["id"]] = {
-            "status": "ok",
-            "value": round(score, 4),
-            "judge_probabilities": probabilities,
-            "judge_version": model_name,
-        }
-    return verdicts
-
-
-def _weigh_digits(
-    model_name: str,
-    messages: dict[str, list[dict]],
-    keys: dict[str, str],
-    missing: set[str],
-    journal: Journal,
-    batch_size: int,
-) -> None:
-    """Journal the probabilities of the digits 1 to 5 after each row's messages."""
-    from tqdm import tqdm
-
-    from malmat.lm.choice import choice_probabilities
-    from malmat.lm.load import load_model, load_tokenizer
-
-    tokenizer, model = load_tokenizer(model_name), load_model(model_name)
-    order = list(messages)
-    bar = tqdm(total=len(order), initial=len(order) - len(missing), desc="judge", unit="item")
-    # Batches are cut from all answers, done or not, so that a resumed run pads alike.
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        if not set(batch) & missing:
-            continue
-        conversations = [messages[row_id] for row_id in batch]
-        table = choice_probabilities(
-            model, tokenizer, conversations, list("12345"), batch_size=len(batch)
-        )
-        journal.extend(
-            {"key": keys[i], "id": i, "probabilities": [round(p, 6) for p in row]}
-            for i, row in zip(batch, table, strict=True)
-            if i in missing
-        )
-        bar.update(len(batch))
-    bar.close()
-
-
-# A chat template's own markup, spelt out in an answer, would be read as tokens:
-# <|im_end|>, <start_of_turn>, </s>, <unused12>, <｜User｜>; [|user|], [/INST].
-_MARKUP = re.compile(
-    r"[<\[](?=[|｜]/?[\w▁]+[|｜][>\]])|<(?=/?[a-z0-9_]+>)|\[(?=/?INST\])", re.IGNORECASE
-)
-
-
-def unmarked(text: str) -> str:
-    """The text with a space in each piece of a chat template's markup."""
-    return _MARKUP.sub(r"\g<0> ", text)

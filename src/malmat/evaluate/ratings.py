@@ -79,7 +79,7 @@ def read_ratings(path: str | Path, task: Task) -> Ratings:
     records: dict[str, dict] = {}
     fields = dict.fromkeys(("key", "id", "model", "rater"), str)
     for line, row in read_rows(path):
-        check_fields(row, fields, path=path, line=line)  # type: ignore[arg-type]
+        check_fields(row, fields, path=path, line=line)
         rating = row.setdefault("rating", None)
         if rating is not None and not task.scale.is_label(rating):
             raise InputError("not a rating", path=path, line=line, field="rating")

@@ -1,8 +1,8 @@
 """Scorers by name: what gives an answer its value.
 
 ``accuracy``, ``exact``, ``rouge1`` and ``nll`` are computed from the row alone; ``lexicon`` finds
-listed terms by Korean morphology; ``local:MODEL`` and any other name are language models that
-judge (``malmat.evaluate.judges``); ``human:RATER`` reads the ratings of ``human.py``.
+listed terms by Korean morphology; ``local:MODEL`` (``local_judge``) and any other name
+(``judges``) are language models that judge; ``human:RATER`` reads the ratings of ``human.py``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from malmat.answer.open import open_model
 from malmat.answer.prices import Meter, price
 from malmat.answer.provider import NO_KEY, Model, api_key
 from malmat.errors import InputError
-from malmat.evaluate.judges import AnyJudge, judge_by_api, judge_locally, judge_requests
+from malmat.evaluate.judges import Judge, JudgeRequest, judge_by_api, judge_requests
+from malmat.evaluate.local_judge import judge_locally
 from malmat.evaluate.ratings import HUMAN, Ratings, check_rater, read_ratings
 from malmat.evaluate.results import ratings_path
 from malmat.evaluate.task import Row, Task
@@ -86,18 +86,26 @@ class Scorer:
         return self.settings.scorer
 
     @property
-    def judge(self) -> AnyJudge | None:
+    def judge(self) -> Judge | None:
         """The task's judge, if a language model scores."""
         language_model = self.model is not None or self.name.startswith(LOCAL)
-        return self.task.judge if language_model else None  # type: ignore[return-value]
+        return self.task.judge if language_model else None
+
+    @property
+    def wording(self) -> dict[str, str]:
+        """The prompt that the judge is sent, by its constant's name; empty without a judge."""
+        if (judge := self.judge) is None:
+            return {}
+        name = judge.prompt if self.model is not None else judge.local_prompt
+        return {name: self.prompts[name]} if name else {}
 
     @property
     def needs_meaning(self) -> bool:
         """Whether each row needs its term's title and meaning (``content``)."""
         return self.judge is not None and self.judge.needs_meaning
 
-    def requests(self, rows: Sequence[Row]) -> list[Any]:
-        """What an API model would be sent for ``rows``; empty for all other scorers."""
+    def requests(self, rows: Sequence[Row]) -> list[JudgeRequest]:
+        """Return what an API model is sent for ``rows``; nothing for all other scorers."""
         if self.model is None or self.judge is None:
             return []
         return judge_requests(
@@ -110,14 +118,17 @@ class Scorer:
         )
 
     def covered(self, rows: list[Row]) -> list[Row]:
-        """The rows that the scorer speaks of: all, but for a rater only those that were drawn."""
+        """Return the rows that the scorer judges: all, or those that a rater has drawn."""
         return rows if self.ratings is None else self.ratings.drawn(self.settings.model, rows)
 
     def verdicts(self, rows: Sequence[Row], journal: Journal | None) -> dict[str, dict]:
-        """Row id → ``status, value`` and what else the scorer says, for answers that are ``ok``.
+        """Score answers that are ``ok``: row id → ``status, value`` and what else the scorer says.
 
         Args:
             journal: of the judge's replies; None for scorers that need none (``journaled``).
+
+        Raises:
+            ValueError: a judge has no journal.
         """
         if self.name in ROW_SCORERS:
             return {row["id"]: ROW_SCORERS[self.name](row) for row in rows}
@@ -125,13 +136,15 @@ class Scorer:
             return by_lexicon(rows, self.terms)
         if self.ratings is not None:
             return self.ratings.verdicts(self.settings.model, rows)
-        assert journal is not None
+        if self.judge is None or journal is None:
+            raise ValueError(f"'{self.name}' needs a judge and a journal")
         if self.model is None:
-            name, template = self.name.removeprefix(LOCAL), self.prompts[self.local_prompt]
+            name = self.name.removeprefix(LOCAL)
+            (template,) = self.wording.values()
             return judge_locally(name, template, rows, journal, batch_size=self.settings.batch_size)
         return judge_by_api(
             self.model,
-            self.task.judge,  # type: ignore[arg-type]
+            self.judge,
             self.requests(rows),
             journal,
             self.terms,
@@ -144,29 +157,21 @@ class Scorer:
         """Whether verdicts cost something and are kept in a journal."""
         return self.judge is not None
 
-    @property
-    def local_prompt(self) -> str:
-        return str(self.task.judge and self.task.judge.local_prompt)
-
     def identity(self) -> dict:
-        """What verdicts depend on, to be stored with them: settings, and digests of the wording,
-        the term list and the files of a local judge."""
-        judge = self.judge
-        asked = []
-        if judge is not None:
-            asked = [judge.prompt if self.model is not None else self.local_prompt]
+        """Return what verdicts depend on and are stored with: settings, and digests of the
+        wording, the term list and the files of a local judge."""
         local = self.name.startswith(LOCAL)
         shown = {name: asdict(self.settings)[name] for name in ("n", "base_url", "full_list")}
         return {
             "scorer_name": self.name,
             **shown,
-            "prompts": digest({name: self.prompts[name] for name in asked})[:16],
+            "prompts": digest(self.wording)[:16],
             "terms": digest(self.terms)[:16],
             "judge_model": fingerprint(self.name.removeprefix(LOCAL))[:16] if local else None,
         }
 
     def cost_of(self, tokens: dict[str, int]) -> float | None:
-        """US dollars for tokens: 0 for a scorer on this machine, None where no price is known."""
+        """Return US dollars for tokens: 0 on this machine, None where no price is known."""
         return price(self.name, tokens) if self.model is not None else 0.0
 
 
@@ -221,7 +226,7 @@ def open_scorer(
         resolve(name.removeprefix(LOCAL))
     if is_offline(name):
         return scorer
-    if task.judge.can_tie and settings.n % 2 == 0:  # type: ignore[union-attr]
+    if task.judge is not None and task.judge.can_tie and settings.n % 2 == 0:
         raise InputError(
             "an even number of true/false judgements can tie",
             field="n",
@@ -279,6 +284,7 @@ def measured(journal: Journal) -> Iterator[None]:
 
 
 def seconds_of(journal: Journal) -> float:
+    """Return the seconds that the verdicts of all runs took."""
     return (journal.get("seconds") or {"seconds": 0.0})["seconds"]
 
 

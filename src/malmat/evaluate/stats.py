@@ -196,7 +196,7 @@ def summarize(
         the scale's one end or the other (equal to the mean where none is missing).
     """
     present = [index for index, value in enumerate(values) if value is not None]
-    scored = [float(values[index]) for index in present]  # type: ignore[arg-type]
+    scored = [float(value) for value in values if value is not None]
     total, count = len(values), len(scored)
     groups = None if clusters is None else [clusters[index] for index in present]
     interval = (math.nan, math.nan)

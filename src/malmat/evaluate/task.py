@@ -11,11 +11,14 @@ import importlib.util
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.prompts import PROMPT_FILE, load_prompts
+
+if TYPE_CHECKING:
+    from malmat.evaluate.judges import Judge
 
 
 class Item(TypedDict, total=False):
@@ -82,22 +85,6 @@ class Scale:
 RATE, SHARE = Scale("rate"), Scale("share")
 GRADE = Scale("grade", 1.0, 5.0)
 LOSS = Scale("loss", 0.0, None)
-
-
-class Judge(Protocol):
-    """How a language model judges a task's answers (``judges.GradeJudge``, ``TermJudge``)."""
-
-    @property
-    def prompt(self) -> str: ...
-
-    @property
-    def local_prompt(self) -> str | None: ...
-
-    @property
-    def needs_meaning(self) -> bool: ...
-
-    @property
-    def placeholders(self) -> set[str]: ...
 
 
 DEFAULT_OPTION = "CHOOSE"

@@ -21,7 +21,9 @@ class RoomyLayer(DynamicLayer):
     A sliding window's layer keeps all tokens too: the attention mask does the sliding.
     """
 
-    _buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+    keys: torch.Tensor
+    values: torch.Tensor
+    _buffers: tuple[torch.Tensor, ...] | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any

@@ -271,7 +271,7 @@ def _content_lemmas(kiwi: Any, surface: str, without: list[tuple[str, str]]) -> 
 
 def surface_pattern(surface: str) -> re.Pattern:
     """Finds a spelling with any spacing inside it."""
-    body = []
+    body: list[str] = []
     for part in _parts(surface):
         if part == "\x00":
             if body:

@@ -246,8 +246,7 @@ def finish(settings: TrainSettings) -> None:
             value["target_modules"].sort()  # PEFT writes a set, in another order at each run
         write_json(config, value)
         if settings.merge:
-            options = {"trust_remote_code": settings.trust_remote_code}
-            write_merged(output, output / "merged", **options)
+            write_merged(output, output / "merged", trust_remote_code=settings.trust_remote_code)
     (output / "README.md").unlink(missing_ok=True)
     names = (folder.name for folder in all_checkpoints(output))
     seal(output, leave=(*names, RUN_FILE, "runs", "loss_curve.png"))

@@ -46,10 +46,12 @@ def base_and_adapter(settings: TrainSettings) -> tuple[Any, Any]:
 
     Raises:
         InputError: no such model, or none of the modules is in it.
+        ValueError: the method trains no adapter.
     """
     from peft import LoraConfig, prepare_model_for_kbit_training
 
-    lora = settings.lora
+    if (lora := settings.lora) is None:
+        raise ValueError(f"{settings.method} trains no adapter")
     model = load_model(
         merged_base(settings),
         quantization=lora.quantization,
@@ -89,9 +91,8 @@ def write_merged(adapter: str | Path, folder: Path, *, trust_remote_code: bool =
     The base is loaded anew without quantization, since weights that went through 4 bits would
     carry their rounding into the merged model, and on the CPU, beside a card that may be full.
     """
-    options = {"trust_remote_code": trust_remote_code}
-    model = load_model(str(adapter), device="cpu", **options)
-    tokenizer = load_tokenizer(str(adapter), **options)
+    model = load_model(str(adapter), device="cpu", trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
     model.generation_config.eos_token_id = terminators(tokenizer, model.generation_config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -121,4 +122,4 @@ def merged_base(settings: TrainSettings) -> str:
 
 def is_adapter(model_name: str) -> bool:
     """Whether a model's name is the folder of an adapter."""
-    return Path(model_name).is_dir() and base_of(model_name) is not None
+    return base_of(model_name) is not None

@@ -9,7 +9,6 @@ from pathlib import Path
 from malmat.errors import InputError
 from malmat.files import digest, file_digest
 from malmat.lm.load import OWN_BASE, base_of, fingerprint
-from malmat.train.lora import is_adapter
 from malmat.train.settings import ASIDE, TrainSettings
 
 RUN_FILE = "run.json"
@@ -54,9 +53,9 @@ def data_identity(path: str) -> str:
 
 def root_of(model_name: str) -> str:
     """The model at the bottom of adapters on adapters."""
-    while is_adapter(model_name):
+    while (base := base_of(model_name)) is not None:
         own = json_of(Path(model_name) / OWN_BASE / "malmat.json")
-        model_name = own.get("merged_from") or base_of(model_name)
+        model_name = own.get("merged_from") or base
     return model_name
 
 
