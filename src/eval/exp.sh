@@ -8,7 +8,7 @@
 #   MODEL_NAME=second-try bash src/eval/exp.sh checkpoints/b/final local
 #
 # MODEL: a row of models.json, an API model's name, a hub id, a folder, or embedded. TYPE: api or
-# local; found from the model where it is left out or empty. JUDGE: the judge of all tasks. Default:
+# local; found from the model where it is left out or empty. JUDGE: of the tasks that need one. Default:
 # an LLM where its key is set (environment or .env), else the offline judges. ARGS, SCORE_ARGS: more
 # options for infer.py and score.py. RESULTS: another folder. MODEL_NAME: a name for one model in
 # files and reports; by default the row's name or the last part of its path, or of its adapter's.
@@ -36,7 +36,7 @@ while IFS=$'\t' read -r model type name <&3; do
     try "$name $task (answers)" "$PYTHON" "$here/infer.py" "$model" "$type" "$task" --name "$name" \
       --results_dir "$RESULTS" ${ARGS:-} || [ $? -eq 1 ] || continue # no answers: nothing to score
     try "$name $task (scores)" "$PYTHON" "$here/score.py" --model_name "$name" --score_mode "$task" \
-      --results_dir "$RESULTS" --scorer_name "${JUDGE:-auto}" ${SCORE_ARGS:-} || true
+      --results_dir "$RESULTS" --judge="${JUDGE:-}" ${SCORE_ARGS:-} || true
   done
 done 3<<<"$models"
 

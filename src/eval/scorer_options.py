@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 def add_scorer_options(options) -> None:
     """The options that make ``ScorerSettings``, and the term list."""
     options.add_argument("--scorer_name", default="auto", help="as in score.py")
+    options.add_argument("--judge", help="what 'auto' is for tasks that need a judge")
     options.add_argument(
         "--terms",
         default=str(HERE.parent / "data/terms.csv"),
@@ -40,7 +41,7 @@ def scorer_for(args, task: Task, terms: list[dict], model: str = "") -> Scorer:
     """
     names = ("n", "base_url", "full_list", "concurrency", "batch_size", "max_cost", "results_dir")
     settings = ScorerSettings(
-        scorer=resolve_scorer(args.scorer_name, task),
+        scorer=resolve_scorer(args.scorer_name, task, args.judge),
         model=model,
         **{name: getattr(args, name) for name in names},
     )

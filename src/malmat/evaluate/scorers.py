@@ -175,15 +175,18 @@ class Scorer:
         return price(self.name, tokens) if self.model is not None else 0.0
 
 
-def resolve_scorer(name: str, task: Task) -> str:
-    """The scorer that ``auto`` stands for: the task's own, or the best judge the keys allow."""
+def resolve_scorer(name: str, task: Task, judge: str | None = None) -> str:
+    """The scorer that ``auto`` stands for: the task's own, or where the task needs a judge
+    ``judge``, else the best that the keys allow."""
     if name != "auto":
         return name
     if task.scorer != "auto":
         return task.scorer
-    for provider, judge in API_JUDGES:
+    if judge:
+        return judge
+    for provider, name in API_JUDGES:
         if api_key(provider, needed=False)[0] != NO_KEY:  # a damaged key is refused
-            return judge
+            return name
     return str(task.offline)
 
 
