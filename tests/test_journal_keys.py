@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from malmat.answer.gemini import Gemini
 from malmat.answer.openai import OpenAI
 from malmat.answer.request import Request, request_key
 from malmat.text.terms import TermMatcher
+from tasks import TASKS
 
 PROMPTS = {
     "CHAT": "친구의 말에 답해.\n{question}",
@@ -53,6 +55,8 @@ def _no_model_answers(monkeypatch, tmp_path):
     wording = tmp_path / "prompt.py"
     wording.write_text("".join(f"{name} = {text!r}\n" for name, text in PROMPTS.items()))
     monkeypatch.setattr(prompts, "PROMPT_FILE", wording)
+    for name, task in TASKS.items():
+        monkeypatch.setitem(TASKS, name, replace(task, prompt_file=wording))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
     monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyFake")
     for model in (OpenAI, Gemini):
