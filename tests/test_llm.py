@@ -547,7 +547,8 @@ def test_requests_are_drawn_as_workers_become_free_and_records_come_in_order(tmp
         with engine.answers(endless(), journal) as records:
             assert [next(records)["id"] for _ in range(30)] == [f"r{n}" for n in range(30)]
             assert len(drawn) < 200
-        assert fake.calls == len(drawn) == len(journal)  # those in flight were waited for
+        assert fake.calls == len(journal)  # those in flight were waited for
+        assert 0 <= len(drawn) - fake.calls <= 4  # those drawn at the end, one a worker
 
 
 def test_what_came_before_a_failure_is_given_first(tmp_path):

@@ -131,7 +131,7 @@ def test_the_table_has_a_line_a_task_and_a_line_a_slice(folder):
     apart = [(name, ("split", value)) for name in ("reply",) for value in ("seen", "unseen")]
     assert shown[:3] == [("reply", None), *apart]
     assert [name for name, part in shown if part is None] == [
-        "reply", "meaning", "loss", "usage", "understand",
+        "reply", "loss", "meaning", "usage", "understand",
     ]  # fmt: skip
     assert table["lines"][-1]["gap"] is None
 
@@ -153,7 +153,7 @@ def test_a_scorer_known_to_be_blind_makes_no_headline(script, folder, tmp_path):
     text = page.read_text(encoding="utf-8")
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     assert titles == [
-        "Reply", "Meaning", "Loss", "Usage, judged by lexicon",
+        "Reply", "Loss", "Meaning", "Usage, judged by lexicon",
         "Understanding, judged by local:embedded",
     ]  # fmt: skip
     last = text[text.index(titles[-1] + "</h2>") :]

@@ -535,9 +535,9 @@ def test_the_gate_knows_the_items_that_its_caller_gives():
 @pytest.mark.parametrize("task", ["understand", "usage"])
 def test_the_training_scripts_keep_the_questions_of_their_tasks_out(monkeypatch, task):
     monkeypatch.syspath_prepend(str(ROOT / "src" / "train"))
-    from evaluated import EVAL, evaluation_items
+    from evaluated import evaluation_items
 
-    written = json.loads((EVAL / f"{task}_questions.json").read_text("utf-8"))
+    written = json.loads((ROOT / "src/eval" / f"{task}_questions.json").read_text("utf-8"))
     asked = written[0]["question"] if task == "understand" else written["questions"][0]
     preference = {
         "id": "p",

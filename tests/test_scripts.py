@@ -20,7 +20,10 @@ SCRIPTS = sorted(
 )
 
 SHELL = sorted(
-    str(path.relative_to(ROOT)) for pattern in ("*.sh", "src/*/*.sh") for path in ROOT.glob(pattern)
+    str(path.relative_to(ROOT))
+    for pattern in ("*.sh", "src/*/*.sh")
+    for path in ROOT.glob(pattern)
+    if path.name != "launch.sh"  # sourced by the training scripts behind their own --help
 )
 
 TERMS = [

@@ -4,6 +4,9 @@
     python src/eval/tasks.py api        # those that a model behind an API can answer
     python src/eval/tasks.py local --kind choices      # or text: those with, without choices
 
+Reads   the files of FILES and of MALMAT_TASKS.
+Prints  a name a line.
+
 A task is a file that declares ``TASK`` (or several in ``TASKS``); ``FILES`` lists them. A file of
 your own anywhere else is added without an edit here: MALMAT_TASKS=my_task.py (several with ``:``).
 """
