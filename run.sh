@@ -74,7 +74,7 @@ ARGS="--limit $LIMIT --max_new_tokens $TOKENS --until line --seed $SEED" \
 
 stage "report"
 "$PYTHON" src/eval/report.py --results_dir "$RUN/results" --baseline "$(basename "$MODEL")" \
-  --change Training \
+  --change Training --title "Korean slang: $(basename "$MODEL") before and after training" \
   --output "$RUN/report.html"
 
 printf -- '--- %s: %d s\n' "$title" $((SECONDS - stage_started))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 
 import pytest
@@ -116,3 +117,45 @@ def test_the_readmes_task_runs_through_every_stage(script, tmp_path, model_folde
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "아랫물이 맑다" in page
     assert "사람 사이" in page
+
+
+GOOD = {"scorer": "'accuracy'", "choose": "'text'", "slices": "('kind',)", "more": ""}
+FILE = """from pathlib import Path
+from malmat.evaluate.items import read_choices
+from malmat.evaluate.task import RATE, Task
+TASK = Task(name="mine", title="Mine", about="", scale=RATE, questions=Path("q.json"),
+    read=read_choices, render=lambda p, i, s: [{{"role": "user", "content": i["pasage"]}}],
+    scorer={scorer}, choose={choose}, slices={slices}{more})
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"scorer": "'acuracy'"}, "'acuracy' is none of accuracy, exact"),
+        ({"choose": "'txt'"}, "'txt' is none of label, text"),
+        ({"slices": "('kind')"}, "with its comma"),
+        ({"more": ", titel='x'"}, "line 4: cannot be run.*titel"),
+        ({"more": ")("}, "line 7: cannot be run"),
+    ],
+)
+def test_a_mistake_in_a_task_file_is_one_line(script, tmp_path, change, said):
+    (tmp_path / "mine.py").write_text(FILE.format(**GOOD | change))
+    for name in ("infer.py", "report.py"):
+        words = ("embedded", "local", "reply") if name == "infer.py" else ()
+        result = script(f"src/eval/{name}", *words, MALMAT_TASKS="mine.py")
+        assert result.returncode == 2
+        (line,) = result.stderr.splitlines()
+        assert re.search(f"mine.py.*{said}", line), line
+
+
+def test_an_item_that_render_fails_on_is_named(script, tmp_path, model_folder):
+    (tmp_path / "mine.py").write_text(FILE.format(**GOOD))
+    items = [{"id": "first", "question": "?", "choices": ["가", "나"], "target": "가"}]
+    (tmp_path / "q.json").write_text(json.dumps(items))
+    words = ("src/eval/infer.py", model_folder, "local", "mine", "--dry_run")
+    result = script(*words, MALMAT_TASKS="mine.py")
+    assert result.returncode == 2
+    assert re.fullmatch(
+        r"error: q.json, field 'first': render fails .*'pasage'.*", result.stderr.strip()
+    )

@@ -9,10 +9,10 @@ Reads   results/<task>/score_results/*.json (written by score.py) for the models
 Writes  to the terminal; with --output a JSON file with every figure and every term.
 
 Every model is compared with the first one (or --baseline), paired by row id: the mean
-difference with a 95 % interval (bootstrap, clustered by what rows are about), the exact McNemar
-test for rates, the Wilcoxon signed-rank test for grades, shares, losses and clustered rates,
-Holm's correction over the models, and what got better and worse. Scores by different judges are
-refused.
+difference with a 95 % interval (bootstrap over clusters; below ten of them Student's t), the
+exact McNemar test for rates, the Wilcoxon signed-rank test for grades, shares, losses and
+clustered rates, Holm's correction over the models, and what got better and worse. Scores by
+different judges are refused.
 """
 
 from __future__ import annotations

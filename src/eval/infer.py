@@ -78,7 +78,7 @@ def arguments():
     options = parser(__doc__)
     options.add_argument("model", help="row of models.json, API name, hub id, folder, 'embedded'")
     options.add_argument("type", choices=("api", "local"))
-    options.add_argument("task", choices=tuple(TASKS))
+    options.add_argument("task", choices=tuple(TASKS), help="MALMAT_TASKS=FILE adds your own")
     options.add_argument("--questions", help="another file of questions")
     options.add_argument("--output", help="another file for the answers")
     options.add_argument("--results_dir", default=str(HERE / "results"))
@@ -94,11 +94,7 @@ def arguments():
     own.add_argument("--repetition_penalty", type=above_zero, help="default: 1.15 local")
     local = options.add_argument_group("local models")
     local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
-    local.add_argument(
-        "--batch_size",
-        type=batch_size,
-        help="auto (default): what fits into memory; less when it ends",
-    )
+    local.add_argument("--batch_size", type=batch_size, help="default: auto, what fits in memory")
     local.add_argument("--quantization", choices=("4bit", "8bit"))
     local.add_argument("--trust_remote_code", action="store_true", default=None)
     local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
@@ -145,6 +141,8 @@ def main() -> int:
     how = "number" if args.type == "api" else args.score
     prompts = task.prompts()
     requests = build_requests(task, prompts, items, how=how, sampling=sampling)
+    for name in (name for name in task.slices if not any(name in item for item in items)):
+        print(f"note: no question has a '{name}', a slice of {task.name}")
     plan(requests, meter, output)
     if args.dry_run:
         return COMPLETE

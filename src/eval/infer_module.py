@@ -34,9 +34,7 @@ def api_sampling(given: dict, max_tokens: int, *, own_server: bool) -> dict:
     Raises:
         InputError: one of those for an API that is not one's own server.
     """
-    beyond = {
-        name: given[name] for name in ("top_k", "min_p", "repetition_penalty") if name in given
-    }
+    beyond = {n: given[n] for n in ("top_k", "min_p", "repetition_penalty") if n in given}
     if beyond and not own_server:
         raise InputError("is not for this API", field=next(iter(beyond)), fix="Leave it out.")
     sampling = {k: v for k, v in given.items() if k not in beyond} | {"max_tokens": max_tokens}
@@ -55,7 +53,12 @@ def build_requests(
     """
     requests = []
     for item in items:
-        messages, labels = task.render(prompts, item, []), labels_of(task, item, how)
+        labels = labels_of(task, item, how)
+        try:
+            messages = task.render(prompts, item, [])
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = f"render fails on this item ({type(error).__name__}: {error})"
+            raise InputError(reason, path=task.questions, field=item["id"]) from None
         if labels and labels != item["choices"]:
             shown = {"question": item["question"], "choices": numbered(item["choices"])}
             if task.option is None:

@@ -51,7 +51,7 @@ def arguments():
     options.add_argument("--output", default="report.html")
     options.add_argument("--markdown", help="a file for the leaderboard as a Markdown table")
     options.add_argument("--csv", help="a file for all figures as CSV")
-    options.add_argument("--title", default="Korean slang: model comparison")
+    options.add_argument("--title", default="Model comparison")
     return options.parse_args()
 
 

@@ -40,7 +40,7 @@ from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.items import complete, items_of, read_splits
 from malmat.evaluate.scorers import Scorer, timed_verdicts
-from malmat.evaluate.task import Row, Task
+from malmat.evaluate.task import Row, Task, cluster
 from malmat.evaluate.trust import pair_writers, trust_figures, trust_lines
 from malmat.files import digest
 from malmat.formats import read_terms
@@ -137,12 +137,15 @@ def report(scored: results.Run, written: dict) -> None:
     print(f"rows: {', '.join(f'{n} {status}' for status, n in counts)}")
     show_judgements(scored)
     said = results.headline(scored.summary())
+    if (clusters := len({cluster(row) for row in scored.rows.values()})) < len(scored.rows):
+        said += f" in {clusters} clusters"
     print(f"{scored.model}, {scored.task.name}, by {scored.scorer}: {said}")
     for name, parts in scored.slices().items():
         for value, part in parts.items():
             print(f"  {name} {value}: {results.headline(part)}")
     for name, figure in written["figures"].items():
-        print(f"  {name}: {figure['value']:.3f}")
+        ends = [f"{end:.3f}" for end in figure["interval"] or ()]
+        print(f"  {name}: {figure['value']:.3f} [{', '.join(ends) or '–'}]")
     if not scored.task.has_choices:  # how long a choice is, is no doing of the model's
         for line in trust_lines(written["trust"]):
             print(f"  {line}")

@@ -14,16 +14,22 @@ your own anywhere else is added without an edit here: MALMAT_TASKS=my_task.py (s
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
-from malmat.cli import parser, run
+from malmat.cli import BAD_INPUT, parser, run
+from malmat.errors import InputError
 from malmat.evaluate.scorers import needs_likelihoods
 from malmat.evaluate.task import load_tasks
 
 HERE = Path(__file__).parent
 FILES = ("reply.py", "meaning.py", "understand.py", "usage.py")
 OWN = filter(None, os.environ.get("MALMAT_TASKS", "").split(os.pathsep))
-TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])
+try:
+    TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])
+except InputError as problem:  # every script reads this file before anything else
+    print(f"error: task file {problem}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
 
 
 def main() -> None:

@@ -226,21 +226,23 @@ class Run:
     def figures(self) -> dict[str, dict]:
         """The task's figures of all scored rows, each with a bootstrap interval over clusters."""
         scored = [row for row in self.rows.values() if row["value"] is not None]
-        return {
-            name: stats.figure_interval(scored, figure, [cluster(row) for row in scored])
-            for name, figure in self.task.figures.items()
-            if scored
-        }
+        clusters, found = [cluster(row) for row in scored], {}
+        for name, figure in self.task.figures.items() if scored else ():
+            try:
+                found[name] = stats.figure_interval(scored, figure, clusters)
+            except (LookupError, TypeError, ValueError, ZeroDivisionError) as error:
+                raise InputError(
+                    repr(error), path=self.task.name, field=f"figures[{name}]"
+                ) from None
+        return found
 
     def statuses(self) -> Counter[str]:
         return Counter(row["status"] for row in self.rows.values())
 
     def judgements(self) -> Counter[str]:
         """How many judgements came to which status."""
-        counts: Counter[str] = Counter()
-        for row in self.rows.values():
-            counts.update(row.get("judge_statuses", {}))
-        return counts
+        counts = (Counter(row.get("judge_statuses", {})) for row in self.rows.values())
+        return sum(counts, Counter())
 
     def asked_again(self) -> int:
         """How many judgements failed in a way that the next run tries again."""

@@ -23,13 +23,14 @@ def side_by_side(runs: list[Run]) -> list[dict]:
                 row["id"],
                 {
                     "title": row.get("title"),
+                    "passage": row.get("passage"),
                     "question": row["question"],
                     "choices": choices(row),
                     "answers": [],
                 },
             )
             for place, choice in enumerate(entry["choices"]):
-                choice["models"].append(pick(run.model, row, choice["text"], place))
+                choice["models"].append(pick(run.model, row, place))
             entry["answers"].append(
                 {
                     "model": run.model,
@@ -43,20 +44,24 @@ def side_by_side(runs: list[Run]) -> list[dict]:
 
 
 def choices(row: Row) -> list[dict]:
-    target = row.get("target")
+    """A row's choices, as they were put into words: a label stands with its option."""
+    target, labels = row.get("target"), row.get("choices") or []
     right = target if isinstance(target, list) else [target]
-    return [
-        {"text": text, "right": text in right, "models": []} for text in row.get("choices") or []
-    ]
+    options = row.get("options") or []
+    texts = labels
+    if len(options) == len(labels):
+        texts = [f"{label}. {text}" for label, text in zip(labels, options, strict=True)]
+    pairs = zip(labels, texts, strict=True)
+    return [{"text": text, "right": label in right, "models": []} for label, text in pairs]
 
 
-def pick(model: str, row: Row, text: str, place: int) -> dict:
+def pick(model: str, row: Row, place: int) -> dict:
     """What a model made of one choice; ``probability`` None where it gave none."""
     given = row.get("probabilities") or []
     whole = len(given) == len(row.get("choices") or [])
     return {
         "model": model,
-        "picked": row["status"] == "ok" and row.get("answer") == text,
+        "picked": row["status"] == "ok" and row.get("answer") == row["choices"][place],
         "probability": given[place] if whole else None,
     }
 

@@ -8,6 +8,7 @@ and no statistics, and nothing else in the project knows its name.
 from __future__ import annotations
 
 import importlib.util
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,8 @@ class Item(TypedDict, total=False):
     ``choices`` are what may be answered ("A" "B" "C", "1" … "5", or whole texts); without them
     the answer is free text. ``target`` is the right answer: a choice, a list of alternatives, or
     a reference text. ``title`` is what the row is about (a term, a passage): rows that share it
-    are one cluster.
+    are one cluster. ``passage`` and ``options`` (the texts behind choices that are labels) are
+    for ``render`` to use, and shown in the report. Any further field is kept.
     """
 
     id: str
@@ -35,6 +37,8 @@ class Item(TypedDict, total=False):
     choices: list[str]
     target: Any
     title: str
+    passage: str
+    options: list[str]
 
 
 Row = dict[str, Any]
@@ -86,6 +90,9 @@ RATE, SHARE = Scale("rate"), Scale("share")
 GRADE = Scale("grade", 1.0, 5.0)
 LOSS = Scale("loss", 0.0, None)
 
+
+SCORERS = ("accuracy", "exact", "rouge1", "nll", "lexicon", "auto")
+"""What a task may name as its scorer (``malmat.evaluate.scorers``)."""
 
 DEFAULT_OPTION = "CHOOSE"
 """The constant that puts choices into words for the tasks that name none of their own."""
@@ -170,6 +177,19 @@ class Task:
     known: dict[str, Agreement] = field(default_factory=dict)
     asked: Asked | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what would only show later: a name that no scorer has, slices that are none."""
+        for name, value, known in (
+            ("scorer", self.scorer, SCORERS),
+            ("choose", self.choose, ("label", "text")),
+        ):
+            if value not in known:
+                problem = f"'{value}' is none of {', '.join(known)}"
+                raise InputError(problem, path=self.name, field=name)
+        if not isinstance(self.slices, tuple):
+            fix = 'As in slices=("source",), with its comma.'
+            raise InputError("not a tuple of names", path=self.name, field="slices", fix=fix)
+
     def prompts(self) -> dict[str, str]:
         """The wording that its questions, choices and judge need, read and checked."""
         needed = dict(self.wording)
@@ -209,7 +229,8 @@ def load_tasks(files: Iterable[Path]) -> dict[str, Task]:
     """Name → task, of the files that declare ``TASK`` or ``TASKS``, in their order.
 
     Raises:
-        InputError: no such file, one that declares no task, or two tasks of one name.
+        InputError: no such file, one that cannot be run or declares no task, or two tasks of one
+            name.
     """
     tasks: dict[str, Task] = {}
     for path in files:
@@ -217,7 +238,14 @@ def load_tasks(files: Iterable[Path]) -> dict[str, Task]:
         if spec is None or spec.loader is None or not path.is_file():
             raise InputError("no such task file", path=path, fix="Check the path.")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except InputError as error:
+            raise InputError(str(error), path=path) from None
+        except Exception as error:
+            line = traceback.extract_tb(error.__traceback__)[-1].lineno
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"cannot be run ({reason})", path=path, line=line) from None
         found = getattr(module, "TASKS", None) or [getattr(module, "TASK", None)]
         for task in found:
             if not isinstance(task, Task):
