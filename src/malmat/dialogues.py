@@ -1,0 +1,349 @@
+"""The shapes in which this field writes dialogues and preferences, each a schema of its rows."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+
+from malmat.errors import InputError
+from malmat.files import row_id
+from malmat.parse import cleaned
+from malmat.schema import OptionalText, Row, Text, unfit, validate
+
+QUESTION = ("question", "q", "prompt", "instruction", "query", "input")
+ANSWER = ("answer", "a", "completion", "response", "output")
+"""What a flat row may call its question and its answer; the first of them counts."""
+
+_SHAPES = (
+    "Read are question and answer, messages, conversations, prompt and completion or response, "
+    "instruction, input and output: see docs/data-formats.md."
+)
+
+
+# ----------------------------------------------------------------------------- messages
+
+_SPEAKERS = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "model", "bot"), "assistant"),
+    "system": "system",
+    **dict.fromkeys(("tool", "observation", "function_response"), "tool"),
+}
+"""Speakers of ShareGPT's ``from``, and their roles."""
+
+_ROLES = {"developer": "system", "function": "tool"}
+"""OpenAI's other names of roles."""
+
+
+class Message(Row, extra="ignore"):
+    """A message; OpenAI's ``weight: 0`` says of an answer that it is not to be trained."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: Text
+    weight: Literal[0] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_form(cls, message: Any) -> Any:
+        if not isinstance(message, dict):
+            return message
+        speaker = message.get("from")
+        if isinstance(speaker, str) and message.get("role") is None:
+            role = _SPEAKERS.get(speaker.casefold(), speaker)
+            message = {**message, "role": role, "content": message.get("value")}
+        role, content = message.get("role"), message.get("content")
+        if not content and (message.get("tool_calls") or message.get("function_call")):
+            fix = "Leave out conversations with tool calls."
+            raise unfit("a tool call instead of text", field="content", fix=fix)
+        weighted = role == "assistant" and message.get("weight") == 0
+        return {
+            **message,
+            "role": _ROLES.get(role, role) if isinstance(role, str) else role,
+            "content": _text_of_parts(content) if isinstance(content, list) else content,
+            "weight": 0 if weighted else None,
+        }
+
+    def plain(self) -> dict:
+        return {"role": self.role, "content": self.content}
+
+
+def _text_of_parts(parts: list) -> str:
+    """The text of a content given in parts, of which none may be a picture or a sound."""
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    if not all(isinstance(text, str) for text in texts):
+        raise unfit("holds a part that is no text", field="content")
+    return "".join(texts)
+
+
+def _decoded(value: Any) -> Any:
+    """A list of objects that a table's cell holds as JSON, or as Python prints it; else as is."""
+    if not isinstance(value, str) or not value.strip().startswith("["):
+        return value
+    for read in (lambda text: json.loads(text, strict=False), ast.literal_eval):
+        try:
+            found = read(value.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list) and found and all(isinstance(one, dict) for one in found):
+            return cleaned(found, Path(), None)
+    return value
+
+
+def _spoken(messages: Any) -> Any:
+    """Without empty system messages, which say nothing."""
+    if not isinstance(messages, list):
+        return messages
+    return [
+        one
+        for one in messages
+        if not isinstance(one, dict)
+        or "system" not in (one.get("role"), one.get("from"))
+        or one.get("content")
+        or one.get("value")
+    ]
+
+
+def _messages_of(role: str) -> BeforeValidator:
+    """A field of messages may be a text or a lone message: the one message of ``role``."""
+
+    def messages(value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise unfit("empty")
+        if isinstance(value, str):
+            return [{"role": role, "content": value.strip()}]
+        if isinstance(value, dict):
+            return [value]
+        if not isinstance(value, list):
+            raise unfit(f"expected str or list, found {type(value).__name__}")
+        return _spoken(value)
+
+    return BeforeValidator(messages)
+
+
+Prompt = Annotated[list[Message], _messages_of("user")]
+Answer = Annotated[list[Message], _messages_of("assistant")]
+
+
+def _check_last_answer(messages: list[Message], field: str) -> None:
+    if not messages or messages[-1].role != "assistant":
+        raise unfit("the last message must be the assistant's", field=field)
+    if len(messages) < 2 or messages[-2].role not in ("user", "tool"):
+        raise unfit("the last answer must follow a message of the user", field=field)
+
+
+# ---------------------------------------------------------------------------- dialogues
+
+
+class Conversation(Row):
+    """A row of ``messages``, or of ``conversations`` as ShareGPT has them."""
+
+    id: OptionalText = ""
+    title: OptionalText = ""
+    messages: Annotated[list[Message], BeforeValidator(_spoken)] = Field(
+        validation_alias=AliasChoices("messages", "conversations")
+    )
+
+    @model_validator(mode="after")
+    def _ends_on_answer(self) -> Conversation:
+        _check_last_answer(self.messages, "messages")
+        return self
+
+    def pairs(self) -> list[dict]:
+        """The conversation up to its last answer that is to be trained; [] where none is."""
+        trained = [n for n, one in enumerate(self.messages) if one.role == "assistant"]
+        trained = [n for n in trained if n and self.messages[n].weight is None]
+        if not trained:
+            return []
+        messages = self.messages[: trained[-1] + 1]
+        plain = [message.plain() for message in messages]
+        pair = {
+            "id": self.id or row_id("messages", plain),
+            "title": self.title,
+            "question": messages[-2].content,
+            "answer": messages[-1].content,
+            "messages": [message.model_dump(exclude_none=True) for message in messages],
+        }
+        return [pair]
+
+
+class Completion(Row):
+    """A row of ``prompt`` and ``completion``, one of them or both lists of messages."""
+
+    id: OptionalText = ""
+    title: OptionalText = ""
+    prompt: Prompt
+    completion: Answer = Field(validation_alias=AliasChoices("completion", "response"))
+
+    @model_validator(mode="after")
+    def _ends_on_answer(self) -> Completion:
+        _check_last_answer(self.prompt + self.completion, "completion")
+        return self
+
+    def pairs(self) -> list[dict]:
+        messages = [one.model_dump() for one in (*self.prompt, *self.completion)]
+        return Conversation(id=self.id, title=self.title, messages=messages).pairs()  # type: ignore[arg-type]
+
+
+class Pair(Row):
+    """A flat row."""
+
+    title: OptionalText = ""
+    question: Text = Field(validation_alias=AliasChoices(*QUESTION))
+    answer: Text = Field(validation_alias=AliasChoices(*ANSWER))
+
+    def pairs(self) -> list[dict]:
+        return [_pair(self.title, self.question, self.answer, self.model_extra or {})]
+
+
+class Turn(Row):
+    q: Text
+    a: Text
+
+
+class Nested(Row):
+    """A term with its conversations, as in ``merged_final.json``."""
+
+    title: Text
+    conversations: list[Turn]
+
+    def pairs(self) -> list[dict]:
+        return [
+            _pair(self.title, turn.q, turn.a, turn.model_extra or {}) for turn in self.conversations
+        ]
+
+
+def _pair(title: str, question: str, answer: str, extra: dict) -> dict:
+    pair = {"title": title.strip(), "question": question.strip(), "answer": answer.strip()}
+    extra = {key: extra[key] for key in ("context", "model") if extra.get(key)}
+    return {"id": row_id("pair", *pair.values()), **pair, **extra}
+
+
+def is_nested(row: Any) -> bool:
+    """Whether a row is a term with its conversations, and not one conversation of messages."""
+    if not isinstance(row, dict) or "conversations" not in row or row.get("messages"):
+        return False
+    turns = row["conversations"]
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return not (isinstance(first, dict) and first.keys() & {"from", "role"})
+
+
+def _shape_of(row: dict) -> type[Conversation | Nested | Completion | Pair] | None:
+    if is_nested(row):
+        return Nested
+    if row.keys() & {"messages", "conversations"}:
+        return Conversation
+    texts = any(isinstance(row.get(name), str) for name in ANSWER)
+    if "prompt" in row and "question" not in row:
+        return Pair if texts and isinstance(row["prompt"], str) else Completion
+    return Pair if row.keys() & {*QUESTION, *ANSWER} else None
+
+
+def pairs_of_row(row: Any, path: str | Path, line: int) -> list[dict]:
+    """The pairs of a row, whatever its shape (``formats.read_pairs``).
+
+    Raises:
+        InputError: a row of no shape that is known, one that is incomplete, or an answer that its
+            row calls a bad one (KTO's ``label: false``).
+    """
+    if not isinstance(row, dict):
+        return validate(Pair, row, path=path, line=line).pairs()
+    if row.get("label") is False:
+        problem, fix = "false: an answer to be avoided", "Leave such rows out."
+        raise InputError(problem, path=path, line=line, field="label", fix=fix)
+    row = _as_one_conversation(_joined(row))
+    shape = _shape_of(row)
+    if shape is None:
+        problem = f"a row with the keys {', '.join(row)[:60]} is no dialogue"
+        raise InputError(problem, path=path, line=line, fix=_SHAPES)
+    return validate(shape, row, path=path, line=line).pairs()
+
+
+def _joined(row: dict) -> dict:
+    """A row with its cells decoded and, of Alpaca's, the input behind the instruction."""
+    row = {name: _decoded(value) for name, value in row.items()}
+    instruction, given = row.get("instruction"), row.get("input")
+    if given is None and "instruction" in row:  # as Dolly calls it
+        given = row.get("context")
+    if isinstance(instruction, str) and isinstance(given, str) and given.strip():
+        row["instruction"] = f"{instruction.strip()}\n\n{given.strip()}"
+    kept = {name: value for name, value in row.items() if value is not None}
+    return kept if kept.keys() & {"messages", "conversations", *QUESTION, *ANSWER} else row
+
+
+def _as_one_conversation(row: dict) -> dict:
+    """A row whose system prompt and earlier turns stand in fields of their own, as messages."""
+    system, history = row.get("system"), row.get("history")
+    if not (system or history) or is_nested(row) or row.get("messages"):
+        return row
+    messages = [{"role": "system", "content": system}] if system else []
+    for turn in history or []:
+        messages += [
+            {"role": role, "content": text}
+            for role, text in zip(("user", "assistant"), turn, strict=False)
+        ]
+    if "conversations" in row:
+        return {**row, "conversations": [*messages, *row["conversations"]]}
+    sides = (("user", QUESTION), ("assistant", ANSWER))
+    for role, names in sides:
+        text = next((row[name] for name in names if name in row), None)
+        messages += text if isinstance(text, list) else [{"role": role, "content": text}]
+    return {**row, "messages": messages}
+
+
+# -------------------------------------------------------------------------- preferences
+
+
+class Preference(Row):
+    id: OptionalText = ""
+    title: OptionalText = ""
+    prompt: Prompt
+    chosen: Answer
+    rejected: Answer
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_needs_a_prompt(cls, row: Any) -> Any:
+        if not isinstance(row, dict) or row.get("prompt") is not None:
+            return row
+        if isinstance(row.get("chosen"), str):
+            fix = "Only whole conversations (lists of messages) need no prompt."
+            raise unfit("missing", field="prompt", fix=fix)
+        return {**row, "prompt": []}
+
+    @model_validator(mode="after")
+    def _differ_in_the_last_answer(self) -> Preference:
+        chosen, rejected = self.prompt + self.chosen, self.prompt + self.rejected
+        _check_last_answer(chosen, "chosen")
+        _check_last_answer(rejected, "rejected")
+        if chosen[:-1] != rejected[:-1]:
+            problem = "is not the conversation of 'chosen' up to the last answer"
+            fix = "The two may differ in the last answer only."
+            raise unfit(problem, field="rejected", fix=fix)
+        if chosen[-1].content.strip() == rejected[-1].content.strip():
+            raise unfit("is the same text as 'chosen'", field="rejected")
+        return self
+
+
+def preference_of_row(row: Any, path: str | Path, line: int) -> dict:
+    """A preference row as ``formats.read_preferences`` returns it."""
+    if isinstance(row, dict):
+        row = _joined(row)
+        prompts = ("prompt", "question", "instruction", "messages", "conversations")
+        found = next((row[name] for name in prompts if row.get(name) is not None), None)
+        row = {**row, "prompt": found}
+    valid = validate(Preference, row, path=path, line=line)
+    messages = [message.plain() for message in (*valid.prompt, *valid.chosen[:-1])]
+    chosen, rejected = (side[-1].content.strip() for side in (valid.chosen, valid.rejected))
+    preference = {
+        "id": valid.id or row_id("preference", messages, chosen, rejected),
+        "title": valid.title,
+        "messages": messages,
+        "chosen": chosen,
+        "rejected": rejected,
+    }
+    if isinstance(row.get("prompt"), str):
+        preference["question"] = messages[-1]["content"]
+    return preference
