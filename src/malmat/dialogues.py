@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
@@ -18,9 +18,12 @@ QUESTION = ("question", "q", "prompt", "instruction", "query", "input")
 ANSWER = ("answer", "a", "completion", "response", "output")
 """What a flat row may call its question and its answer; the first of them counts."""
 
+DIALOGUE = {"messages", "conversations", *QUESTION, *ANSWER}
+"""The fields of which a row of dialogues has one or more."""
+
 _SHAPES = (
-    "Read are question and answer, messages, conversations, prompt and completion or response, "
-    "instruction, input and output: see docs/data-formats.md."
+    "Read are question, answer; messages; conversations of {from, value} or {q, a}; prompt, "
+    "completion; instruction, input, output: docs/data-formats.md."
 )
 
 
@@ -129,7 +132,8 @@ Answer = Annotated[list[Message], _messages_of("assistant")]
 
 def _check_last_answer(messages: list[Message], field: str) -> None:
     if not messages or messages[-1].role != "assistant":
-        raise unfit("the last message must be the assistant's", field=field)
+        fix = "Leave out what follows the last answer."
+        raise unfit("the last message must be the assistant's", field=field, fix=fix)
     if len(messages) < 2 or messages[-2].role not in ("user", "tool"):
         raise unfit("the last answer must follow a message of the user", field=field)
 
@@ -138,17 +142,17 @@ def _check_last_answer(messages: list[Message], field: str) -> None:
 
 
 class Conversation(Row):
-    """A row of ``messages``, or of ``conversations`` as ShareGPT has them."""
+    """A row of ``messages``."""
+
+    field: ClassVar = "messages"
 
     id: OptionalText = ""
     title: OptionalText = ""
-    messages: Annotated[list[Message], BeforeValidator(_spoken)] = Field(
-        validation_alias=AliasChoices("messages", "conversations")
-    )
+    messages: Annotated[list[Message], BeforeValidator(_spoken)]
 
     @model_validator(mode="after")
     def _ends_on_answer(self) -> Conversation:
-        _check_last_answer(self.messages, "messages")
+        _check_last_answer(self.messages, self.field)
         return self
 
     def pairs(self) -> list[dict]:
@@ -167,6 +171,16 @@ class Conversation(Row):
             "messages": [message.model_dump(exclude_none=True) for message in messages],
         }
         return [pair]
+
+
+class ShareGPT(Conversation):
+    """A row of ``conversations: [{from, value}]``."""
+
+    field: ClassVar = "conversations"
+
+    messages: Annotated[list[Message], BeforeValidator(_spoken)] = Field(
+        validation_alias="conversations"
+    )
 
 
 class Completion(Row):
@@ -226,15 +240,19 @@ def is_nested(row: Any) -> bool:
     if not isinstance(row, dict) or "conversations" not in row or row.get("messages"):
         return False
     turns = row["conversations"]
-    first = turns[0] if isinstance(turns, list) and turns else None
-    return not (isinstance(first, dict) and first.keys() & {"from", "role"})
+    if not isinstance(turns, list) or not turns:
+        return not isinstance(turns, str)
+    return isinstance(turns[0], dict) and not turns[0].keys() & {"from", "role"}
 
 
 def _shape_of(row: dict) -> type[Conversation | Nested | Completion | Pair] | None:
     if is_nested(row):
         return Nested
-    if row.keys() & {"messages", "conversations"}:
+    if "messages" in row:
         return Conversation
+    if "conversations" in row:
+        turns = row["conversations"]
+        return ShareGPT if isinstance(turns, list) and isinstance(turns[0], dict) else None
     texts = any(isinstance(row.get(name), str) for name in ANSWER)
     if "prompt" in row and "question" not in row:
         return Pair if texts and isinstance(row["prompt"], str) else Completion
@@ -253,12 +271,22 @@ def pairs_of_row(row: Any, path: str | Path, line: int) -> list[dict]:
     if row.get("label") is False:
         problem, fix = "false: an answer to be avoided", "Leave such rows out."
         raise InputError(problem, path=path, line=line, field="label", fix=fix)
-    row = _as_one_conversation(_joined(row))
+    row = _as_one_conversation(_joined(row), path, line)
     shape = _shape_of(row)
     if shape is None:
         problem = f"a row with the keys {', '.join(row)[:60]} is no dialogue"
         raise InputError(problem, path=path, line=line, fix=_SHAPES)
     return validate(shape, row, path=path, line=line).pairs()
+
+
+def as_answer(row: Any) -> Any:
+    """A row of answers made elsewhere, with ``question`` and ``answer`` under these names."""
+    if not isinstance(row, dict):
+        return row
+    for field, names in (("question", QUESTION), ("answer", (*ANSWER, "predict"))):
+        name = next((name for name in names if name in row), field)
+        row = {**row, field: row[name]} if name in row else row
+    return row
 
 
 def _joined(row: dict) -> dict:
@@ -270,27 +298,29 @@ def _joined(row: dict) -> dict:
     if isinstance(instruction, str) and isinstance(given, str) and given.strip():
         row["instruction"] = f"{instruction.strip()}\n\n{given.strip()}"
     kept = {name: value for name, value in row.items() if value is not None}
-    return kept if kept.keys() & {"messages", "conversations", *QUESTION, *ANSWER} else row
+    return kept if kept.keys() & DIALOGUE else row
 
 
-def _as_one_conversation(row: dict) -> dict:
-    """A row whose system prompt and earlier turns stand in fields of their own, as messages."""
-    system, history = row.get("system"), row.get("history")
-    if not (system or history) or is_nested(row) or row.get("messages"):
+def _as_one_conversation(row: dict, path: str | Path, line: int) -> dict:
+    """A row of ShareGPT's or Alpaca's whose system prompt or earlier turns (``history``) stand in
+    fields of their own, as messages; others as they are."""
+    system, history = row.get("system"), row.get("history") or []
+    shared = isinstance(row.get("conversations"), list) and not is_nested(row)
+    if not (system or history) or not (shared or "instruction" in row) or "messages" in row:
         return row
-    messages = [{"role": "system", "content": system}] if system else []
-    for turn in history or []:
-        messages += [
-            {"role": role, "content": text}
-            for role, text in zip(("user", "assistant"), turn, strict=False)
-        ]
-    if "conversations" in row:
-        return {**row, "conversations": [*messages, *row["conversations"]]}
-    sides = (("user", QUESTION), ("assistant", ANSWER))
-    for role, names in sides:
-        text = next((row[name] for name in names if name in row), None)
-        messages += text if isinstance(text, list) else [{"role": role, "content": text}]
-    return {**row, "messages": messages}
+    if not isinstance(history, list) or any(
+        not isinstance(turn, list) or len(turn) != 2 for turn in history
+    ):
+        problem = "expected a list of [question, answer]"
+        raise InputError(problem, path=path, line=line, field="history")
+    turns = [("system", system)] if system else []
+    for question, answer in history:
+        turns += [("user", question), ("assistant", answer)]
+    if not shared:
+        sides = (("user", QUESTION), ("assistant", ANSWER))
+        turns += [(role, next((row[n] for n in names if n in row), None)) for role, names in sides]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    return {**row, "messages": messages + (row["conversations"] if shared else [])}
 
 
 # -------------------------------------------------------------------------- preferences

@@ -71,7 +71,7 @@ def read_text(path: str | Path) -> str:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"not a whole gzip file ({error})", path=path) from None
-    place, problem, fix = data.find(b"\0"), "holds a NUL, which no text does", "Save it as UTF-8."
+    place, problem, fix = data.find(b"\0"), "holds a NUL", "Take it out, or save as UTF-8."
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

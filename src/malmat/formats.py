@@ -175,16 +175,22 @@ def read_questions(path: str | Path) -> list[dict]:
         if known is not row:
             same = row["question"] == known["question"]
             what = f"the question {row['question'][:40]!r}" if same else f"the id {row['id']!r}"
-            raise InputError(f"{what} stands twice, on {first} and on {place}", path=path)
+            raise InputError(f"{what} stands in it twice ({first}, {place})", path=path)
     return _listed((row for _, row in questions.values()), "questions", path)
 
 
 def _question_rows(path: str | Path) -> Iterator[tuple[str, dict]]:
     """The rows of a file of questions, each with its place in words."""
     for line, row in read_rows(path):
-        if isinstance(row, dict) and "questions" in row:
+        listed = row.get("questions") if isinstance(row, dict) else None
+        if isinstance(listed, list) and listed and all(isinstance(one, dict) for one in listed):
+            for n, one in enumerate(listed):
+                place = f"questions[{n}]"
+                question = validate(Question, one, path=path, line=line, where=place)
+                yield place, question.model_dump()
+        elif isinstance(row, dict) and "questions" in row:
             texts = validate(QuestionList, row, path=path, line=line).questions
-            yield from ((f"place {n}", {"question": text}) for n, text in enumerate(texts, 1))
-            continue
-        row = {"question": row} if isinstance(row, str) else row
-        yield f"line {line}", validate(Question, row, path=path, line=line).model_dump()
+            yield from ((f"questions[{n}]", {"question": text}) for n, text in enumerate(texts))
+        else:
+            row = {"question": row} if isinstance(row, str) else row
+            yield f"line {line}", validate(Question, row, path=path, line=line).model_dump()

@@ -370,11 +370,12 @@ def _cells(
     fewest = max((n for n, name in enumerate(header, 1) if name and name in required), default=1)
     if not fewest <= len(values) <= len(header):
         least = f" ({fewest} are needed)" if fewest < len(header) else ""
+        fix = "Quote values that contain commas."
         raise InputError(
             f"{len(values)} columns where the header has {len(header)}{least}",
             path=path,
             line=line,
-            fix="Quote values that contain commas.",
+            fix=fix if len(values) > len(header) else "Fill in what is missing.",
         )
     values = values + [""] * (len(header) - len(values))
     # The first column of a table that pandas wrote is an index without a name.

@@ -25,7 +25,7 @@ _PICTURE = "[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f]"
 # Characters without width: soft hyphen, joiners, marks of direction, invisible operators, byte
 # order mark, fillers of conjoining jamo. A joiner between two pictographs makes them one.
 _INVISIBLE = re.compile(
-    "[\u00ad\u115f\u1160\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+    "[\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
     f"|(?<!{_PICTURE})\u200d|\u200d(?!{_PICTURE})"
 )
 
