@@ -267,7 +267,8 @@ def pairs_of_row(row: Any, path: str | Path, line: int) -> list[dict]:
             row calls a bad one (KTO's ``label: false``).
     """
     if not isinstance(row, dict):
-        return validate(Pair, row, path=path, line=line).pairs()
+        problem = f"expected an object, found {type(row).__name__}"
+        raise InputError(problem, path=path, line=line, fix=_SHAPES)
     if row.get("label") is False:
         problem, fix = "false: an answer to be avoided", "Leave such rows out."
         raise InputError(problem, path=path, line=line, field="label", fix=fix)
@@ -297,8 +298,20 @@ def _joined(row: dict) -> dict:
         given = row.get("context")
     if isinstance(instruction, str) and isinstance(given, str) and given.strip():
         row["instruction"] = f"{instruction.strip()}\n\n{given.strip()}"
-    kept = {name: value for name, value in row.items() if value is not None}
-    return kept if kept.keys() & DIALOGUE else row
+    return _without_spare_nulls(row)
+
+
+def _without_spare_nulls(row: dict) -> dict:
+    """A row without the empty columns that it does not need, as tables of mixed rows have them."""
+    spare: set[str] = set()
+    for names, others in (
+        (("messages", "conversations"), DIALOGUE),
+        (QUESTION, QUESTION),
+        (ANSWER, ANSWER),
+    ):
+        if any(row.get(name) is not None for name in others):
+            spare.update(name for name in names if row.get(name) is None)
+    return {name: value for name, value in row.items() if name not in spare}
 
 
 def _as_one_conversation(row: dict, path: str | Path, line: int) -> dict:

@@ -84,7 +84,7 @@ def read_text(path: str | Path) -> str:
 
 def _encoding_of(data: bytes) -> str:
     """What bytes that are not UTF-8 seem to be, for the message."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data:
         return ", but UTF-16"
     try:
         data.decode("cp949")

@@ -220,7 +220,9 @@ def json_value(path: Path, text: str) -> Any:
     return value
 
 
-_WRAPPED = re.compile(r'\s*\{\s*"(?:data|rows|train|examples|items|results)"\s*:\s*(?=\[)')
+_WRAPPED = re.compile(
+    r'\s*\{\s*"(?:data|rows|train|examples|items|results|terms|pairs)"\s*:\s*(?=\[)'
+)
 
 
 def json_rows(path: Path, text: str) -> Rows:

@@ -66,10 +66,11 @@ def validate(
             field += f"[{part}]"
         elif part:
             field += f".{part}" if field else part
-    found, fix = first["input"], context.get("fix")
-    if first["type"] == "missing" and isinstance(found, dict):
+    reason, fix, loc = _reason(first), context.get("fix"), first["loc"]
+    found = row if len(loc) == 1 else first["input"]
+    if reason == "missing" and loc and isinstance(found, dict) and loc[-1] not in found:
         fix = f"Its keys are {', '.join(map(str, found))[:100] or 'none'}."
-    raise InputError(_reason(first), path=path, line=line, field=field or None, fix=fix)
+    raise InputError(reason, path=path, line=line, field=field or None, fix=fix)
 
 
 _EXPECTED = {
