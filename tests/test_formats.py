@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import unicodedata
 from pathlib import Path
 
@@ -535,3 +536,20 @@ def test_check_of_an_empty_file_is_one_line(script, tmp_path, name):
     result = script("src/data/check.py", "--input", store(tmp_path, name, ""))
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "empty" in result.stderr or "no dialogue pairs" in result.stderr
+
+
+def test_the_examples_of_the_page_on_formats_are_read(tmp_path):
+    page = (ROOT / "docs/data-formats.md").read_text("utf-8")
+    shapes, others = page.split("## Shapes of dialogues")[1].split("## Preferences")
+    blocks = re.findall(r"```\n(.*?)```", shapes, re.DOTALL)
+    assert len(blocks) == 6
+    for block in blocks:
+        path = store(tmp_path, "a.jsonl", block)
+        first, second = formats.read_pairs(path)
+        assert first["question"] == "치킨엔?"
+        assert second["answer"] in ("갓생 사는 중", "갓생", "안녕")
+    preferences, questions, terms = re.findall(r"```\n(.*?)```", others, re.DOTALL)
+    assert len(formats.read_preferences(store(tmp_path, "p.jsonl", preferences))) == 2
+    for text in questions.splitlines():
+        assert formats.read_questions(store(tmp_path, "q.json", text))
+    assert len(formats.read_terms(store(tmp_path, "t.csv", terms))) == 1
