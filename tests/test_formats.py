@@ -171,6 +171,10 @@ SAME_PAIR = {
     "JSON in .txt": ("a.txt", line(FLAT)),
     "a byte order mark within": ("a.jsonl", line(FLAT) + "\n\ufeff" + line(FLAT)),
     "wrapped": ("a.json", line({"data": [FLAT]})),
+    "tabs, and lines that end with a carriage return": (
+        "a.csv",
+        (HEAD + CSV).replace(",", "\t").replace("\n", "\r"),
+    ),
     "by columns": ("a.json", line({name: {"0": text} for name, text in FLAT.items()})),
     "q and a": ("a.jsonl", line({"title": TITLE, "q": QUESTION, "a": ANSWER})),
     "prompt and response": (
@@ -272,8 +276,14 @@ def test_preferences_under_other_names(tmp_path, name):
         "chosen": TALK[1],
         "rejected": {"from": "gpt", "value": "몰라"},
     }
-    (same,) = formats.read_preferences(store(tmp_path, "b.json", line([talk])))
-    assert (same["id"], same["messages"]) == (row["id"], [USER])
+    whole = {
+        "prompt": QUESTION,
+        "chosen": [USER, BEST],
+        "rejected": [USER, {**BEST, "content": "몰라"}],
+    }
+    for other in (talk, whole):
+        (same,) = formats.read_preferences(store(tmp_path, "b.json", line([other])))
+        assert (same["id"], same["messages"]) == (row["id"], [USER])
 
 
 QUESTIONS = {
@@ -352,6 +362,12 @@ REFUSED = {
         '{"conversations": ["가", "나"]}',
         "pairs",
         ["keys conversations", "{from, value}"],
+    ),
+    "two lists in one object": (
+        "a.json",
+        line({"data": [FLAT], "more": []}),
+        "pairs",
+        ["keys data, more", "Read are"],
     ),
     "plain text for pairs": ("a.txt", "가\n나\n", "pairs", ["found str", "Read are"]),
     "an answer missing": (

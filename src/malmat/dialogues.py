@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -130,11 +131,15 @@ Prompt = Annotated[list[Message], _messages_of("user")]
 Answer = Annotated[list[Message], _messages_of("assistant")]
 
 
+ASKS = ("user", "tool")
+"""Roles that an answer follows."""
+
+
 def _check_last_answer(messages: list[Message], field: str) -> None:
     if not messages or messages[-1].role != "assistant":
         fix = "Leave out what follows the last answer."
         raise unfit("the last message must be the assistant's", field=field, fix=fix)
-    if len(messages) < 2 or messages[-2].role not in ("user", "tool"):
+    if len(messages) < 2 or messages[-2].role not in ASKS:
         raise unfit("the last answer must follow a message of the user", field=field)
 
 
@@ -157,11 +162,14 @@ class Conversation(Row):
 
     def pairs(self) -> list[dict]:
         """The conversation up to its last answer that is to be trained; [] where none is."""
-        trained = [n for n, one in enumerate(self.messages) if one.role == "assistant"]
-        trained = [n for n in trained if n and self.messages[n].weight is None]
-        if not trained:
+        ends = [
+            number
+            for number, (asked, one) in enumerate(itertools.pairwise(self.messages), 2)
+            if one.role == "assistant" and one.weight is None and asked.role in ASKS
+        ]
+        if not ends:
             return []
-        messages = self.messages[: trained[-1] + 1]
+        messages = self.messages[: ends[-1]]
         plain = [message.plain() for message in messages]
         pair = {
             "id": self.id or row_id("messages", plain),
@@ -378,6 +386,9 @@ def preference_of_row(row: Any, path: str | Path, line: int) -> dict:
         found = next((row[name] for name in prompts if row.get(name) is not None), None)
         row = {**row, "prompt": found}
     valid = validate(Preference, row, path=path, line=line)
+    count = len(valid.prompt)
+    if valid.chosen[:count] == valid.prompt == valid.rejected[:count]:  # whole conversations
+        valid.prompt = []
     messages = [message.plain() for message in (*valid.prompt, *valid.chosen[:-1])]
     chosen, rejected = (side[-1].content.strip() for side in (valid.chosen, valid.rejected))
     preference = {

@@ -128,9 +128,11 @@ def read_rows(
         rows = _read_parquet(path)
     else:
         text = read_text(path).replace("\ufeff", "")
-        if kind in (".csv", ".tsv") or (kind == ".txt" and "\t" in text.partition("\n")[0]):
+        if kind == ".txt" and not re.match(r'\s*[\[{]\s*["{\[]', text):
+            kind = ".tsv" if "\t" in text.partition("\n")[0] else "lines"
+        if kind in (".csv", ".tsv"):
             rows = csv_rows(path, text, required)
-        elif kind == ".txt" and not re.match(r'\s*[\[{]\s*["{\[]', text):
+        elif kind == "lines":
             lines = enumerate(re.split(r"\r\n?|\n", text), 1)
             rows = [(number, line.strip()) for number, line in lines if line.strip()]
         elif kind == ".json" and not text.strip():

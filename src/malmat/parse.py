@@ -235,9 +235,10 @@ def json_rows(path: Path, text: str) -> Rows:
     if text[start : start + 1] == "[":
         return _lists(path, text, start)
     wrapped = _WRAPPED.match(text)
-    if wrapped and re.search(r"\]\s*,?\s*\}\s*$", text):
-        cut = text.rindex("}")
-        return _lists(path, text[:cut].rstrip(" \t\r\n,"), wrapped.end())
+    if wrapped:
+        rows, end = _items(path, text, wrapped.end())
+        if text[end:].strip(" \t\r\n,") == "}":
+            return rows
     rows = _values(path, text)
     if len(rows) == 1 and (columns := _columns(rows[0][1])):
         return [(rows[0][0], row) for row in columns]
@@ -333,7 +334,7 @@ def csv_rows(path: Path, text: str, required: Collection[str] | None = None) -> 
     """
     told = re.match(r"sep=(.)(?=\r?\n)", text)  # Excel's own line
     text = text[told.end() :] if told else text
-    header_line = text.lstrip("\r\n").partition("\n")[0]
+    header_line = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     separators = [told[1]] if told else [mark for mark in ",\t;" if mark in header_line]
     reader = csv.reader(
         io.StringIO(text, newline=""), strict=True, delimiter=(separators or [","])[0]
