@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
-import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from malmat.errors import InputError
 from malmat.files import row_id
-from malmat.parse import cleaned
+from malmat.messages import ASKS, Answer, Message, Prompt, check_last_answer, decoded, spoken
 from malmat.schema import OptionalText, Row, Text, unfit, validate
 
 QUESTION = ("question", "q", "prompt", "instruction", "query", "input")
@@ -28,121 +26,6 @@ _SHAPES = (
 )
 
 
-# ----------------------------------------------------------------------------- messages
-
-_SPEAKERS = {
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "chatgpt", "model", "bot"), "assistant"),
-    "system": "system",
-    **dict.fromkeys(("tool", "observation", "function_response"), "tool"),
-}
-"""Speakers of ShareGPT's ``from``, and their roles."""
-
-_ROLES = {"developer": "system", "function": "tool"}
-"""OpenAI's other names of roles."""
-
-
-class Message(Row, extra="ignore"):
-    """A message; OpenAI's ``weight: 0`` says of an answer that it is not to be trained."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: Text
-    weight: Literal[0] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_one_form(cls, message: Any) -> Any:
-        if not isinstance(message, dict):
-            return message
-        speaker = message.get("from")
-        if isinstance(speaker, str) and message.get("role") is None:
-            role = _SPEAKERS.get(speaker.casefold(), speaker)
-            message = {**message, "role": role, "content": message.get("value")}
-        role, content = message.get("role"), message.get("content")
-        if not content and (message.get("tool_calls") or message.get("function_call")):
-            fix = "Leave out conversations with tool calls."
-            raise unfit("a tool call instead of text", field="content", fix=fix)
-        weighted = role == "assistant" and message.get("weight") == 0
-        return {
-            **message,
-            "role": _ROLES.get(role, role) if isinstance(role, str) else role,
-            "content": _text_of_parts(content) if isinstance(content, list) else content,
-            "weight": 0 if weighted else None,
-        }
-
-    def plain(self) -> dict:
-        return {"role": self.role, "content": self.content}
-
-
-def _text_of_parts(parts: list) -> str:
-    """The text of a content given in parts, of which none may be a picture or a sound."""
-    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    if not all(isinstance(text, str) for text in texts):
-        raise unfit("holds a part that is no text", field="content")
-    return "".join(texts)
-
-
-def _decoded(value: Any) -> Any:
-    """A list of objects that a table's cell holds as JSON, or as Python prints it; else as is."""
-    if not isinstance(value, str) or not value.strip().startswith("["):
-        return value
-    for read in (lambda text: json.loads(text, strict=False), ast.literal_eval):
-        try:
-            found = read(value.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(found, list) and found and all(isinstance(one, dict) for one in found):
-            return cleaned(found, Path(), None)
-    return value
-
-
-def _spoken(messages: Any) -> Any:
-    """Without empty system messages, which say nothing."""
-    if not isinstance(messages, list):
-        return messages
-    return [
-        one
-        for one in messages
-        if not isinstance(one, dict)
-        or "system" not in (one.get("role"), one.get("from"))
-        or one.get("content")
-        or one.get("value")
-    ]
-
-
-def _messages_of(role: str) -> BeforeValidator:
-    """A field of messages may be a text or a lone message: the one message of ``role``."""
-
-    def messages(value: Any) -> Any:
-        if isinstance(value, str) and not value.strip():
-            raise unfit("empty")
-        if isinstance(value, str):
-            return [{"role": role, "content": value.strip()}]
-        if isinstance(value, dict):
-            return [value]
-        if not isinstance(value, list):
-            raise unfit(f"expected str or list, found {type(value).__name__}")
-        return _spoken(value)
-
-    return BeforeValidator(messages)
-
-
-Prompt = Annotated[list[Message], _messages_of("user")]
-Answer = Annotated[list[Message], _messages_of("assistant")]
-
-
-ASKS = ("user", "tool")
-"""Roles that an answer follows."""
-
-
-def _check_last_answer(messages: list[Message], field: str) -> None:
-    if not messages or messages[-1].role != "assistant":
-        fix = "Leave out what follows the last answer."
-        raise unfit("the last message must be the assistant's", field=field, fix=fix)
-    if len(messages) < 2 or messages[-2].role not in ASKS:
-        raise unfit("the last answer must follow a message of the user", field=field)
-
-
 # ---------------------------------------------------------------------------- dialogues
 
 
@@ -153,11 +36,11 @@ class Conversation(Row):
 
     id: OptionalText = ""
     title: OptionalText = ""
-    messages: Annotated[list[Message], BeforeValidator(_spoken)]
+    messages: Annotated[list[Message], BeforeValidator(spoken)]
 
     @model_validator(mode="after")
     def _ends_on_answer(self) -> Conversation:
-        _check_last_answer(self.messages, self.field)
+        check_last_answer(self.messages, self.field)
         return self
 
     def pairs(self) -> list[dict]:
@@ -186,7 +69,7 @@ class ShareGPT(Conversation):
 
     field: ClassVar = "conversations"
 
-    messages: Annotated[list[Message], BeforeValidator(_spoken)] = Field(
+    messages: Annotated[list[Message], BeforeValidator(spoken)] = Field(
         validation_alias="conversations"
     )
 
@@ -201,7 +84,7 @@ class Completion(Row):
 
     @model_validator(mode="after")
     def _ends_on_answer(self) -> Completion:
-        _check_last_answer(self.prompt + self.completion, "completion")
+        check_last_answer(self.prompt + self.completion, "completion")
         return self
 
     def pairs(self) -> list[dict]:
@@ -280,7 +163,7 @@ def pairs_of_row(row: Any, path: str | Path, line: int) -> list[dict]:
     if row.get("label") is False:
         problem, fix = "false: an answer to be avoided", "Leave such rows out."
         raise InputError(problem, path=path, line=line, field="label", fix=fix)
-    row = _as_one_conversation(_joined(row), path, line)
+    row = _as_one_conversation(_joined(row, path, line), path, line)
     shape = _shape_of(row)
     if shape is None:
         problem = f"a row with the keys {', '.join(row)[:60]} is no dialogue"
@@ -298,9 +181,9 @@ def as_answer(row: Any) -> Any:
     return row
 
 
-def _joined(row: dict) -> dict:
+def _joined(row: dict, path: str | Path, line: int) -> dict:
     """A row with its cells decoded and, of Alpaca's, the input behind the instruction."""
-    row = {name: _decoded(value) for name, value in row.items()}
+    row = {name: decoded(value, path, line) for name, value in row.items()}
     instruction, given = row.get("instruction"), row.get("input")
     if given is None and "instruction" in row:  # as Dolly calls it
         given = row.get("context")
@@ -367,8 +250,8 @@ class Preference(Row):
     @model_validator(mode="after")
     def _differ_in_the_last_answer(self) -> Preference:
         chosen, rejected = self.prompt + self.chosen, self.prompt + self.rejected
-        _check_last_answer(chosen, "chosen")
-        _check_last_answer(rejected, "rejected")
+        check_last_answer(chosen, "chosen")
+        check_last_answer(rejected, "rejected")
         if chosen[:-1] != rejected[:-1]:
             problem = "is not the conversation of 'chosen' up to the last answer"
             fix = "The two may differ in the last answer only."
@@ -381,7 +264,7 @@ class Preference(Row):
 def preference_of_row(row: Any, path: str | Path, line: int) -> dict:
     """A preference row as ``formats.read_preferences`` returns it."""
     if isinstance(row, dict):
-        row = _joined(row)
+        row = _joined(row, path, line)
         prompts = ("prompt", "question", "instruction", "messages", "conversations")
         found = next((row[name] for name in prompts if row.get(name) is not None), None)
         row = {**row, "prompt": found}
