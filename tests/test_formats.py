@@ -327,6 +327,8 @@ def test_answers_under_other_names(tmp_path, names):
     path = store(tmp_path, "a.jsonl", line(dict(zip(names, (QUESTION, ANSWER), strict=True))))
     (row,) = results.read_answers(path)
     assert (row["question"], row["answer"], row["status"]) == (QUESTION, ANSWER, "ok")
+    path = store(tmp_path, "b.jsonl", line({"prompt": "가", "output": "정답", "predict": ANSWER}))
+    assert results.read_answers(path)[0]["answer"] == ANSWER
 
 
 # ---------------------------------------------------------------------------- refusals

@@ -175,7 +175,8 @@ def as_answer(row: Any) -> Any:
     """A row of answers made elsewhere, with ``question`` and ``answer`` under these names."""
     if not isinstance(row, dict):
         return row
-    for field, names in (("question", QUESTION), ("answer", (*ANSWER, "predict"))):
+    answers = ("answer", "predict", *ANSWER)  # what is predicted, before an output that may be gold
+    for field, names in (("question", QUESTION), ("answer", answers)):
         name = next((name for name in names if name in row), field)
         row = {**row, field: row[name]} if name in row else row
     return row
