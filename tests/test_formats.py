@@ -121,6 +121,17 @@ def test_full_width_letters_are_found_as_the_others():
     assert Candidates([term]).named("ＴＭＩ") == "TMI"
 
 
+def test_no_spelling_hides_a_held_out_term(tmp_path):
+    rows = [
+        {"title": "다른 말", "question": f"{number}번은?", "answer": text}
+        for number, text in enumerate(SPELT.values())
+    ]
+    train = formats.read_pairs(store(tmp_path, "a.jsonl", "\n".join(map(line, rows))))
+    leaks = find_leaks(train, terms=[{"title": TITLE, "forms": ["국룰"]}])
+    assert [leak["id"] for leak in leaks] == [pair["id"] for pair in train]
+    assert len(leaks) == len(SPELT)
+
+
 def test_ids_of_this_repositorys_files_are_those_of_their_text():
     rows = json.loads((ROOT / "merged_final.json").read_text("utf-8"))
     parts = [(t["title"], turn["q"], turn["a"]) for t in rows for turn in t["conversations"]]
