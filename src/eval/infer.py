@@ -48,6 +48,7 @@ from malmat.cli import (
     COMPLETE,
     FAILURES,
     above_zero,
+    api_options,
     batch_size,
     number,
     parser,
@@ -104,10 +105,10 @@ def arguments():
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
     local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
-    api.add_argument("--base_url", help="an OpenAI-compatible server, or several with commas")
-    api.add_argument("--concurrency", type=positive, help="requests at a time (default: 8)")
-    api.add_argument("--max_cost", type=number, help="stop after this many US dollars")
-    options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
+    servers = {"help": "an OpenAI-compatible server, or several with commas"}
+    unset = {"default": None, "help": "requests at a time (default: 8)"}
+    api_options(api, "base_url", "concurrency", "max_cost", base_url=servers, concurrency=unset)
+    api_options(options, "dry_run")
     return resolved(options.parse_args())
 
 
@@ -123,8 +124,7 @@ def resolved(args):
         if getattr(args, name) is not None:
             raise InputError(f"is not for {args.type} models", field=name, fix="Leave it out.")
     task = TASKS[args.task]
-    defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7}
-    defaults["concurrency"] = 8
+    defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7, "concurrency": 8}
     if args.type == "local":
         defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}
         defaults |= {"score": task.choose, "normalization": "per_byte"}
