@@ -59,9 +59,10 @@ class Message(Row, extra="ignore"):
 def _text_of_parts(parts: list) -> str:
     """The text of a content given in parts, of which none may be a picture or a sound."""
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    if not all(isinstance(text, str) for text in texts):
+    found = [text for text in texts if isinstance(text, str)]
+    if len(found) < len(texts):
         raise unfit("holds a part that is no text", field="content")
-    return "".join(texts)
+    return "".join(found)
 
 
 def decoded(value: Any, path: str | Path, line: int) -> Any:
