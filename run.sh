@@ -52,7 +52,7 @@ fi
   --pairs_per_term "$PAIRS" --output_dir "$RUN/augmented_jsons"
 
 stage "merge with merged_final.json, split by term"
-"$PYTHON" src/data/merge.py merged_final.json "$RUN/augmented_jsons" --output "$RUN/merged.json"
+"$PYTHON" src/data/merge.py merged_final.json "$RUN/augmented_jsons" --output "$RUN/merged.json" --overwrite
 "$PYTHON" src/data/split.py --input "$RUN/merged.json" --output_dir "$RUN/data"
 
 stage "train: LoRA, $STEPS steps of $BATCH"

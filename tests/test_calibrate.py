@@ -151,7 +151,8 @@ def test_the_anchors_are_balanced_and_probe_what_judges_fall_for(anchors):
         "meaning", "inflected", "spaced", "homograph", "misused", "near_spelling", "jamo",
         "conjoining_jamo", "not_used", "instructs_judge",
     }  # fmt: skip
-    written = [row for _, row in read_rows(ANCHORS) if row["probe"] == "conjoining_jamo"]
+    typed = read_rows(ANCHORS, as_typed=True)
+    written = [row for _, row in typed if row["probe"] == "conjoining_jamo"]
     assert all(any("ᄀ" <= letter <= "ᇿ" for letter in row["answer"]) for row in written)
 
 

@@ -3,7 +3,7 @@
     python src/data/check.py
     python src/data/check.py --input published.json --terms published.json --show 10
 
-Reads   --input (nested, as merged_final.json) and the term list (--terms; its ``forms`` show
+Reads   --input (any shape of docs/data-formats.md) and the term list (--terms; its ``forms`` show
         inflected and patterned terms, others are looked for by morphology).
 Writes  --output, one HTML page with plots; --rows, the offending rows as JSONL (optional).
 
@@ -40,6 +40,7 @@ LIMITS = {
     "one position for most": (0.0, "terms"),
     "too few pairs": (0.0, "terms"),
 }
+OF_NESTED = ("missing key", "stray key")  # checks of the nested shape, which others do not have
 GLOSS_LIMITS = {  # of a term list that has glosses
     "gloss too long": (0.0, "listed"),
     "gloss holds its term": (0.0, "listed"),
@@ -61,14 +62,15 @@ def arguments():
 def main() -> int:
     args = arguments()
     show_settings("check", vars(args))
-    terms, listed = quality.read_nested(args.input), read_terms(args.terms)
+    (terms, nested), listed = quality.read_terms_with_pairs(args.input), read_terms(args.terms)
     pairs = quality.pairs_of(terms)
     positions = quality.term_positions(pairs, listed)
     has_glosses = any(term["gloss"] or term["near"] for term in listed)
     limits = LIMITS | (GLOSS_LIMITS if has_glosses else {})
+    limits = {name: limits[name] for name in limits if nested or name not in OF_NESTED}
     found: dict[str, list[dict]] = {name: [] for name in limits}
     for name, row in (
-        *quality.key_faults(terms, pairs),
+        *(quality.key_faults(terms, pairs) if nested else ()),
         *quality.text_faults(pairs),
         *quality.position_faults(pairs, positions),
         *quality.duplicate_faults(pairs, args.threshold),

@@ -28,8 +28,8 @@ from malmat.errors import InputError
 from malmat.evaluate.items import held_back
 from malmat.evaluate.task import registered_tasks
 from malmat.files import digest, file_digest, read_json, read_rows, write_json, write_jsonl
-from malmat.formats import OptionalText, read_pairs, read_questions, read_terms
-from malmat.schema import Row, Text, validate
+from malmat.formats import read_pairs, read_questions, read_terms
+from malmat.schema import OptionalText, Row, Text, validate
 from malmat.text.duplicates import THRESHOLD, squeeze
 from malmat.text.leaks import find_leaks
 
@@ -163,8 +163,8 @@ def draw(titles: list[str], unseen: list[str], share: float, seed: int) -> set[s
 
 def with_forms(titles: list[str], path: str) -> list[dict]:
     """The terms of these titles, with the forms that the term list has for them."""
-    forms = {term["title"]: term["forms"] for term in read_terms(path)} if titles else {}
-    return [{"title": title, "forms": forms.get(title, [])} for title in titles]
+    forms = {variant(term["title"]): term["forms"] for term in read_terms(path)} if titles else {}
+    return [{"title": title, "forms": forms.get(variant(title), [])} for title in titles]
 
 
 def show_leaks(leaks: list[dict], args) -> None:

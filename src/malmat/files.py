@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import csv
 import functools
+import gzip
 import hashlib
 import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import create_model
 
 from malmat.errors import InputError
+from malmat.parse import Rows, cleaned, csv_rows, json_rows, json_value
 from malmat.schema import Row, Text, validate
 
 
@@ -50,10 +53,11 @@ def file_digest(path: str | Path) -> str:
 
 
 def read_text(path: str | Path) -> str:
-    """A UTF-8 file as text, with or without a byte order mark.
+    """A UTF-8 file as text, with or without a byte order mark, gzipped or not.
 
     Raises:
-        InputError: no such file, a folder, or not UTF-8 (the line is named).
+        InputError: no such file, a folder, a broken gzip file, not UTF-8 or with a NUL (the
+            line is named).
     """
     path = Path(path)
     try:
@@ -62,182 +66,83 @@ def read_text(path: str | Path) -> str:
         raise InputError("no such file", path=path, fix="Check the path.") from None
     except (IsADirectoryError, PermissionError) as error:
         raise InputError(f"cannot be read ({error.strerror})", path=path) from None
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"not a whole gzip file ({error})", path=path) from None
+    place, problem, fix = data.find(b"\0"), "holds a NUL", "Take it out, or save as UTF-8."
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(
-            "not UTF-8 text",
-            path=path,
-            line=data.count(b"\n", 0, error.start) + 1,
-            fix="Save it as UTF-8 (Excel: 'CSV UTF-8').",
-        ) from None
+        place, problem = error.start, f"not UTF-8 text{_encoding_of(data)}"
+        fix = "Save it as UTF-8 (Excel: 'CSV UTF-8')."
+    if place < 0:
+        return text
+    raise InputError(problem, path=path, line=data.count(b"\n", 0, place) + 1, fix=fix)
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def _bad_json(path: Path, line: int, error: Exception) -> InputError:
-    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    return InputError(f"not valid JSON ({reason})", path=path, line=line, fix="Mend that line.")
-
-
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def _whole(value: Any, text: str, path: Path, line: int | None) -> Any:
-    """``value``, parsed from ``text``, if no string in it holds half a character.
-
-    JSON can spell a lone surrogate as an escape, and no UTF-8 file can hold it: it
-    would be read and paid for, and fail when the result is written.
-    """
-    stack = [("", value)] if _HALF.search(text) else []
-    while stack:
-        where, part = stack.pop()
-        if isinstance(part, dict):
-            stack += [(f"{where}.{name}" if where else name, item) for name, item in part.items()]
-            part = "".join(part)
-        elif isinstance(part, list):
-            stack += [(f"{where}[{index}]", item) for index, item in enumerate(part)]
-        if isinstance(part, str):
-            try:
-                part.encode()
-            except UnicodeEncodeError:
-                raise InputError(
-                    "holds half a character (a lone surrogate)",
-                    path=path,
-                    line=line,
-                    field=where.encode("utf-8", "replace").decode() or None,
-                ) from None
-    return value
+def _encoding_of(data: bytes) -> str:
+    """What bytes that are not UTF-8 seem to be, for the message."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data:
+        return ", but UTF-16"
+    try:
+        data.decode("cp949")
+    except UnicodeDecodeError:
+        return ""
+    return ", but CP949 (of Korean Windows)"
 
 
 def read_json(path: str | Path) -> Any:
-    """A JSON file's value."""
-    path, text = Path(path), read_text(path)
-    try:
-        value = _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        raise _bad_json(path, error.lineno, error) from None
-    except (ValueError, RecursionError) as error:
-        raise _bad_json(path, 1, error) from None
-    return _whole(value, text, path, None)
+    """A JSON file's value, its text as it is."""
+    path = Path(path)
+    return cleaned(json_value(path, read_text(path)), path, None, as_typed=True)
 
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".gz")
 """What names of data files end in."""
 
 
-def read_rows(
-    path: str | Path, *, required: Collection[str] | None = None
-) -> list[tuple[int, Any]]:
-    """The rows of a JSON list, JSONL, CSV or Parquet file, each with its line number.
+def kind_of(path: str | Path) -> str:
+    """The suffix that says what a file holds, in small letters: ``a.JSONL.gz`` → ``.jsonl``."""
+    path = Path(path)
+    return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
 
-    A JSON file whose top value is a list gives its items; a JSONL file a row a
-    line (blank lines are passed over); a CSV file dicts by its header. Parquet
-    rows are numbered from 1.
+
+def read_rows(
+    path: str | Path, *, required: Collection[str] | None = None, as_typed: bool = False
+) -> Rows:
+    """The rows of a JSON, JSONL, CSV, TSV, text or Parquet file, each with its line number.
+
+    JSON may be a list, a row a line (blank lines are passed over) or a lone row; a CSV file
+    gives dicts by its header, a text file its lines. Parquet rows are numbered from 1. Text and
+    keys are normalized (``parse.cleaned``).
 
     Args:
         required: the columns of a CSV file that every row must reach; what a row leaves
             out behind them is empty. Without it a row must reach all columns.
+        as_typed: leave text and keys as they are.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _read_parquet(path)
-    text = read_text(path)
-    if suffix == ".csv":
-        return _read_csv(path, text, required)
-    if suffix == ".json" or text.lstrip()[:1] == "[":
-        return list(_json_items(path, text))
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                row = _DECODER.decode(line)
-            except (ValueError, RecursionError) as error:
-                raise _bad_json(path, number, error) from None
-            rows.append((number, _whole(row, line, path, number)))
-    return rows
+    path, kind = Path(path), kind_of(path)
+    if kind == ".parquet":
+        rows = _read_parquet(path)
+    else:
+        text = read_text(path).replace("\ufeff", "")
+        if kind == ".txt" and not re.match(r'\s*[\[{]\s*["{\[]', text):
+            kind = ".tsv" if "\t" in text.partition("\n")[0] else "lines"
+        if kind in (".csv", ".tsv"):
+            rows = csv_rows(path, text, required)
+        elif kind == "lines":
+            lines = enumerate(re.split(r"\r\n?|\n", text), 1)
+            rows = [(number, line.strip()) for number, line in lines if line.strip()]
+        elif kind == ".json" and not text.strip():
+            raise InputError("the file is empty", path=path)
+        else:
+            rows = json_rows(path, text)
+    return [(line, cleaned(row, path, line, as_typed=as_typed)) for line, row in rows]
 
 
-def _past_space(text: str, position: int) -> int:
-    """Where JSON's white space from ``position`` on ends."""
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    return position
-
-
-def _json_items(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """The items of a top-level list with the line each begins on."""
-    position = _past_space(text, 0)
-    if text[position : position + 1] != "[":
-        read_json(path)  # names the line if it is not JSON at all
-        raise InputError("the file must hold a list", path=path, line=1)
-    position = _past_space(text, position + 1)
-    line, counted = text.count("\n", 0, position) + 1, position
-    while text[position : position + 1] != "]":
-        line, counted = line + text.count("\n", counted, position), position
-        try:
-            item, end = _DECODER.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise _bad_json(path, error.lineno, error) from None
-        except (ValueError, RecursionError) as error:
-            raise _bad_json(path, line, error) from None
-        yield line, _whole(item, text[position:end], path, line)
-        position = _past_space(text, end)
-        if text[position : position + 1] == ",":
-            position = _past_space(text, position + 1)
-        elif text[position : position + 1] != "]":
-            raise InputError(
-                "not valid JSON (expected ',' or ']')",
-                path=path,
-                line=text.count("\n", 0, position) + 1,
-                fix="Mend that line.",
-            )
-    if _past_space(text, position + 1) < len(text):
-        raise InputError(
-            "not valid JSON (text after the list)",
-            path=path,
-            line=text.count("\n", 0, position) + 1,
-            fix="Remove what follows the closing bracket.",
-        )
-
-
-def _read_csv(path: Path, text: str, required: Collection[str] | None) -> list[tuple[int, Any]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows, header, start = [], None, 1
-    try:
-        for values in reader:
-            if header is None:
-                header = [name.strip() for name in values]
-                if len(set(header)) != len(header):
-                    raise InputError("a column stands twice in the header", path=path, line=1)
-                needed = [i for i, name in enumerate(header, 1) if name in (required or header)]
-                fewest = max(needed, default=1)
-            elif values:
-                if not fewest <= len(values) <= len(header):
-                    least = f" ({fewest} are needed)" if fewest < len(header) else ""
-                    raise InputError(
-                        f"{len(values)} columns where the header has {len(header)}{least}",
-                        path=path,
-                        line=start,
-                        fix="Quote values that contain commas.",
-                    )
-                values += [""] * (len(header) - len(values))
-                rows.append((start, dict(zip(header, values, strict=True))))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"not valid CSV ({error})", path=path, line=start) from None
-    if header is None:
-        raise InputError("the file is empty", path=path)
-    return rows
-
-
-def _read_parquet(path: Path) -> list[tuple[int, Any]]:
+def _read_parquet(path: Path) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
@@ -250,7 +155,7 @@ def _read_parquet(path: Path) -> list[tuple[int, Any]]:
     return list(enumerate(table.to_pylist(), 1))
 
 
-def read_dataset(path: str | Path) -> list[tuple[int, Any]]:
+def read_dataset(path: str | Path) -> Rows:
     """The rows of a file, or of the Hugging Face data set ``owner/name`` (its ``train`` split)."""
     is_file = Path(path).exists() or Path(path).suffix.lower() in SUFFIXES
     if is_file or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
@@ -258,7 +163,7 @@ def read_dataset(path: str | Path) -> list[tuple[int, Any]]:
     from datasets import load_dataset
 
     try:
-        return list(enumerate(load_dataset(str(path), split="train"), 1))
+        rows = list(enumerate(load_dataset(str(path), split="train"), 1))
     except Exception as error:
         raise InputError(
             f"no such file, and no such Hugging Face data set could be loaded "
@@ -266,6 +171,7 @@ def read_dataset(path: str | Path) -> list[tuple[int, Any]]:
             path=path,
             fix="Check the name, or the network.",
         ) from None
+    return [(number, cleaned(row, Path(path), number)) for number, row in rows]
 
 
 def check_fields(

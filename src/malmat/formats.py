@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
+from malmat.dialogues import QUESTION, pairs_of_row, preference_of_row
 from malmat.errors import InputError
-from malmat.files import read_dataset, read_json, read_rows, row_id
-from malmat.schema import Row, Text, unfit, validate
+from malmat.files import kind_of, read_dataset, read_rows, row_id
+from malmat.schema import OptionalText, Row, Text, unfit, validate
 
 STATUSES = (
     *("ok", "api_error", "blocked", "refused", "truncated"),
     *("empty", "parse_error", "out_of_range", "leaked"),
 )
 """What can have happened to a row. Only ``ok`` rows enter an average."""
-
-
-OptionalText = Annotated[str, BeforeValidator(lambda value: str(value or ""))]
-"""A field of text that may be missing or null: empty then. A number is taken as text."""
 
 
 def _listed(rows: Iterable[dict], what: str, path: str | Path) -> list[dict]:
@@ -46,6 +43,8 @@ def _regular_expressions(forms: list[str]) -> list[str]:
             re.compile(form)
         except re.error as error:
             raise unfit(f"not a regular expression ({error})") from None
+        if re.search(form, ""):
+            raise unfit(f"'{form}' fits every text")
     return forms
 
 
@@ -86,141 +85,25 @@ def read_terms(path: str | Path) -> list[dict]:
     for line, row in read_rows(path, required=TERM_COLUMNS):
         term = validate(Term, row, path=path, line=line).model_dump(exclude={"conversations"})
         first, _ = terms.setdefault(term["title"], (line, term))
-        if first != line and Path(path).suffix == ".csv":
+        if first != line and kind_of(path) in (".csv", ".tsv"):
             problem = f"'{term['title']}' stands on line {first} already"
             raise InputError(problem, path=path, line=line, field="title")
     return _listed((term for _, term in terms.values()), "terms", path)
 
 
-# ------------------------------------------------------------------------------- pairs
-
-
-class Message(Row, extra="ignore"):
-    role: Literal["system", "user", "assistant", "tool"]
-    content: Text
-
-
-def _messages_of(role: str) -> BeforeValidator:
-    """A field of messages may be a text: the one message of ``role``."""
-
-    def messages(value: Any) -> Any:
-        if isinstance(value, str) and not value.strip():
-            raise unfit("empty")
-        if isinstance(value, str):
-            return [{"role": role, "content": value.strip()}]
-        if not isinstance(value, list):
-            raise unfit(f"expected str or list, found {type(value).__name__}")
-        return value
-
-    return BeforeValidator(messages)
-
-
-Prompt = Annotated[list[Message], _messages_of("user")]
-Answer = Annotated[list[Message], _messages_of("assistant")]
-
-
-def _check_last_answer(messages: list[Message], field: str) -> None:
-    if not messages or messages[-1].role != "assistant":
-        raise unfit("the last message must be the assistant's", field=field)
-    if len(messages) < 2 or messages[-2].role not in ("user", "tool"):
-        raise unfit("the last answer must follow a message of the user", field=field)
-
-
-class Conversation(Row):
-    """A row of ``messages``."""
-
-    id: OptionalText = ""
-    title: OptionalText = ""
-    messages: list[Message]
-
-    @model_validator(mode="after")
-    def _ends_on_answer(self) -> Conversation:
-        _check_last_answer(self.messages, "messages")
-        return self
-
-    def pairs(self) -> list[dict]:
-        messages = [message.model_dump() for message in self.messages]
-        pair = {
-            "id": self.id or row_id("messages", messages),
-            "title": self.title,
-            "question": messages[-2]["content"],
-            "answer": messages[-1]["content"],
-            "messages": messages,
-        }
-        return [pair]
-
-
-class Completion(Row):
-    """A row of ``prompt`` and ``completion``, one of them or both lists of messages."""
-
-    id: OptionalText = ""
-    title: OptionalText = ""
-    prompt: Prompt
-    completion: Answer
-
-    @model_validator(mode="after")
-    def _ends_on_answer(self) -> Completion:
-        _check_last_answer(self.prompt + self.completion, "completion")
-        return self
-
-    def pairs(self) -> list[dict]:
-        messages = [*self.prompt, *self.completion]
-        return Conversation(id=self.id, title=self.title, messages=messages).pairs()
-
-
-class Pair(Row):
-    """A flat row; a prompt and its completion may be text, too."""
-
-    title: OptionalText = ""
-    question: Text = Field(validation_alias=AliasChoices("question", "prompt"))
-    answer: Text = Field(validation_alias=AliasChoices("answer", "completion"))
-
-    def pairs(self) -> list[dict]:
-        return [_pair(self.title, self.question, self.answer, self.model_extra or {})]
-
-
-class Turn(Row):
-    q: Text
-    a: Text
-
-
-class Nested(Row):
-    """A term with its conversations, as in ``merged_final.json``."""
-
-    title: Text
-    conversations: list[Turn]
-
-    def pairs(self) -> list[dict]:
-        return [
-            _pair(self.title, turn.q, turn.a, turn.model_extra or {}) for turn in self.conversations
-        ]
-
-
-def _pair(title: str, question: str, answer: str, extra: dict) -> dict:
-    pair = {"title": title.strip(), "question": question.strip(), "answer": answer.strip()}
-    extra = {key: extra[key] for key in ("context", "model") if extra.get(key)}
-    return {"id": row_id("pair", *pair.values()), **pair, **extra}
-
-
-def _shape_of(row: Any) -> type[Conversation | Nested | Completion | Pair]:
-    keys = row if isinstance(row, dict) else {}
-    if "messages" in keys:
-        return Conversation
-    if "conversations" in keys:
-        return Nested
-    texts = isinstance(keys.get("prompt"), str) and isinstance(keys.get("completion"), str)
-    return Completion if "prompt" in keys and "question" not in keys and not texts else Pair
+# ------------------------------------------------------------- pairs and preferences
 
 
 def read_pairs(path: str | Path) -> list[dict]:
     """Dialogue pairs from any shape this field uses, flattened.
 
     Nested ``merged_final.json`` (``title, description, conversations: [{context, q,
-    a, model}]``), flat rows (``title, question, answer``) in JSON, JSONL, CSV or
-    Parquet, ``messages`` rows, prompt/completion rows (text, or lists of messages),
-    or the name of a Hugging Face data set (its ``train`` split). Keys beyond these
-    are passed over. Of a conversation of several turns the last answer is the one
-    to be trained (see ``chat.encode_example``).
+    a, model}]``), flat rows (``title, question, answer``, under the names that
+    ``dialogues.QUESTION`` and ``ANSWER`` list), ``messages`` rows, ShareGPT's
+    ``conversations``, prompt/completion rows (text, or lists of messages), Alpaca's, or
+    the name of a Hugging Face data set (its ``train`` split): ``docs/data-formats.md``.
+    Keys beyond these are passed over. A conversation ends with its last answer that is to be
+    trained: one of OpenAI's ``weight: 0`` keeps it in ``messages``, and is not.
 
     Returns:
         ``[{id, title, question, answer, …}]``; a row of messages keeps its
@@ -229,7 +112,7 @@ def read_pairs(path: str | Path) -> list[dict]:
     """
     pairs: dict[str, dict] = {}
     for line, row in read_dataset(path):
-        for pair in validate(_shape_of(row), row, path=path, line=line).pairs():
+        for pair in pairs_of_row(row, path, line):
             _add(pairs, pair, path, line)
     return _listed(pairs.values(), "dialogue pairs", path)
 
@@ -242,40 +125,6 @@ def _add(rows: dict[str, dict], row: dict, path: str | Path, line: int) -> None:
     ):
         problem = f"{row['id']!r} is the id of another row already"
         raise InputError(problem, path=path, line=line, field="id")
-
-
-# ------------------------------------------------------------------------- preferences
-
-
-class Preference(Row):
-    id: OptionalText = ""
-    title: OptionalText = ""
-    prompt: Prompt
-    chosen: Answer
-    rejected: Answer
-
-    @model_validator(mode="before")
-    @classmethod
-    def _text_needs_a_prompt(cls, row: Any) -> Any:
-        if not isinstance(row, dict) or row.get("prompt") is not None:
-            return row
-        if isinstance(row.get("chosen"), str):
-            fix = "Only whole conversations (lists of messages) need no prompt."
-            raise unfit("missing", field="prompt", fix=fix)
-        return {**row, "prompt": []}
-
-    @model_validator(mode="after")
-    def _differ_in_the_last_answer(self) -> Preference:
-        chosen, rejected = self.prompt + self.chosen, self.prompt + self.rejected
-        _check_last_answer(chosen, "chosen")
-        _check_last_answer(rejected, "rejected")
-        if chosen[:-1] != rejected[:-1]:
-            problem = "is not the conversation of 'chosen' up to the last answer"
-            fix = "The two may differ in the last answer only."
-            raise unfit(problem, field="rejected", fix=fix)
-        if chosen[-1].content.strip() == rejected[-1].content.strip():
-            raise unfit("is the same text as 'chosen'", field="rejected")
-        return self
 
 
 def read_preferences(path: str | Path) -> list[dict]:
@@ -294,19 +143,7 @@ def read_preferences(path: str | Path) -> list[dict]:
     """
     rows: dict[str, dict] = {}
     for line, row in read_dataset(path):
-        valid = validate(Preference, row, path=path, line=line)
-        messages = [message.model_dump() for message in (*valid.prompt, *valid.chosen[:-1])]
-        chosen, rejected = (side[-1].content.strip() for side in (valid.chosen, valid.rejected))
-        preference = {
-            "id": valid.id or row_id("preference", messages, chosen, rejected),
-            "title": valid.title,
-            "messages": messages,
-            "chosen": chosen,
-            "rejected": rejected,
-        }
-        if isinstance(row.get("prompt"), str):
-            preference["question"] = messages[-1]["content"]
-        _add(rows, preference, path, line)
+        _add(rows, preference_of_row(row, path, line), path, line)
     return _listed(rows.values(), "preference rows", path)
 
 
@@ -314,7 +151,7 @@ def read_preferences(path: str | Path) -> list[dict]:
 
 
 class Question(Row):
-    question: Text
+    question: Text = Field(validation_alias=AliasChoices(*QUESTION))
 
 
 class QuestionList(Row):
@@ -322,23 +159,38 @@ class QuestionList(Row):
 
 
 def read_questions(path: str | Path) -> list[dict]:
-    """Evaluation questions: ``{"questions": [str]}`` or ``[{title, question}]``.
+    """Evaluation questions: ``{"questions": [str]}``, ``[{title, question}]``, a list of texts, or
+    a text file of a question a line.
 
     Returns:
         ``[{id, question, title?, …}]`` in file order; ids are unique.
     """
-    value = read_json(path) if Path(path).suffix.lower() == ".json" else None
-    if isinstance(value, dict):
-        rows = [{"question": text} for text in validate(QuestionList, value, path=path).questions]
-    else:
-        rows = [
-            validate(Question, row, path=path, line=line).model_dump()
-            for line, row in read_rows(path)
-        ]
-    questions: dict[str, dict] = {}
-    for row in rows:
+    questions: dict[Any, tuple[str, dict]] = {}
+    for place, row in _question_rows(path):
+        row = {
+            name: value for name, value in row.items() if name != "id" or value not in ("", None)
+        }
         row = {"id": row_id("question", row["question"]), **row}
-        if questions.setdefault(row["id"], row) is not row:
-            problem = f"the same question stands in it twice: {row['question'][:40]!r}"
-            raise InputError(problem, path=path)
-    return _listed(questions.values(), "questions", path)
+        first, known = questions.setdefault(row["id"], (place, row))
+        if known is not row:
+            same = row["question"] == known["question"]
+            what = f"the question {row['question'][:40]!r}" if same else f"the id {row['id']!r}"
+            raise InputError(f"{what} stands in it twice ({first}, {place})", path=path)
+    return _listed((row for _, row in questions.values()), "questions", path)
+
+
+def _question_rows(path: str | Path) -> Iterator[tuple[str, dict]]:
+    """The rows of a file of questions, each with its place in words."""
+    for line, row in read_rows(path):
+        listed = row.get("questions") if isinstance(row, dict) else None
+        if isinstance(listed, list) and listed and all(isinstance(one, dict) for one in listed):
+            for n, one in enumerate(listed):
+                place = f"questions[{n}]"
+                question = validate(Question, one, path=path, line=line, where=place)
+                yield place, question.model_dump()
+        elif isinstance(row, dict) and "questions" in row:
+            texts = validate(QuestionList, row, path=path, line=line).questions
+            yield from ((f"questions[{n}]", {"question": text}) for n, text in enumerate(texts))
+        else:
+            row = {"question": row} if isinstance(row, str) else row
+            yield f"line {line}", validate(Question, row, path=path, line=line).model_dump()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 from malmat.errors import InputError
@@ -29,6 +29,10 @@ def _not_blank(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_not_blank)]
 """A field of text that is not blank."""
+
+
+OptionalText = Annotated[str, BeforeValidator(lambda value: str(value or ""))]
+"""A field of text that may be missing or null: empty then. A number is taken as text."""
 
 
 class Row(BaseModel):
@@ -62,9 +66,11 @@ def validate(
             field += f"[{part}]"
         elif part:
             field += f".{part}" if field else part
-    raise InputError(
-        _reason(first), path=path, line=line, field=field or None, fix=context.get("fix")
-    )
+    reason, fix, loc = _reason(first), context.get("fix"), first["loc"]
+    found = row if len(loc) == 1 else first["input"]
+    if reason == "missing" and loc and isinstance(found, dict) and loc[-1] not in found:
+        fix = f"Its keys are {', '.join(map(str, found))[:100] or 'none'}."
+    raise InputError(reason, path=path, line=line, field=field or None, fix=fix)
 
 
 _EXPECTED = {

@@ -33,7 +33,7 @@ def read_anchors(
     """
     meanings = {term["title"]: term["content"] for term in terms}
     anchors: dict[str, Row] = {}
-    for line, row in read_rows(path):
+    for line, row in read_rows(path, as_typed=True):  # ids are of what is written
         check_fields(row, {"task": str}, path=path, line=line)
         if row["task"] not in tasks:
             problem = f"'{row['task']}' is none of {', '.join(tasks)}"

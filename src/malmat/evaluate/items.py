@@ -20,9 +20,11 @@ def read_choices(path: str | Path) -> list[Item]:
         InputError: fewer than two choices, one that is blank or stands twice, or a target that
             is none of them (the row without a target is one of a test set, and may be).
     """
-    lines = [line for line, _ in read_rows(path)]
+    lines, questions = [line for line, _ in read_rows(path)], read_questions(path)
+    if len(lines) != len(questions):  # all in one object
+        lines = lines[:1] * len(questions)
     items: list[Item] = []
-    for line, row in zip(lines, read_questions(path), strict=True):
+    for line, row in zip(lines, questions, strict=True):
         check_fields(row, {"choices": list}, path=path, line=line)
         choices = row["choices"]
         if len(choices) < 2 or not all(isinstance(text, str) and text.strip() for text in choices):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from malmat.answer.request import ASK_AGAIN
+from malmat.dialogues import as_answer
 from malmat.errors import InputError
 from malmat.evaluate import stats
 from malmat.evaluate.items import complete, items_of
@@ -28,7 +29,6 @@ from malmat.files import check_fields, read_json, read_rows, row_id, write_json
 from malmat.formats import STATUSES
 from malmat.lm.chat import run_on
 from malmat.lm.load import short_name
-from malmat.text.korean import normalize
 
 
 def _safe(name: str) -> str:
@@ -99,11 +99,11 @@ def read_answers(path: str | Path, *, unique: bool = False) -> list[Row]:
         InputError: not rows of answers; with ``unique`` also where an id stands twice.
     """
     rows = []
-    for line, row in read_rows(path):
+    for line, row in ((number, as_answer(one)) for number, one in read_rows(path)):
         check_fields(row, {"question": str}, path=path, line=line)
         if not isinstance(row.get("answer"), (str, type(None))):
             raise InputError("expected text or null", path=path, line=line, field="answer")
-        row = {**row, "answer": normalize(row.get("answer") or "")}
+        row = {**row, "answer": row.get("answer") or ""}
         row.setdefault("id", row_id("question", row["question"]))
         if "status" not in row:
             row["status"] = status_of(row.get("answer") or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from malmat.text.korean import normalize
+from malmat.text.korean import fold
 from malmat.text.lexicon import SlangLexicon
 from malmat.text.terms import plain_text
 
@@ -99,4 +99,4 @@ class Candidates:
 
 
 def letters_of(text: str) -> str:
-    return unicodedata.normalize("NFD", re.sub(r"[^\w]", "", normalize(text)).casefold())
+    return unicodedata.normalize("NFD", re.sub(r"[^\w]", "", fold(text)).casefold())

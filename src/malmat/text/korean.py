@@ -19,11 +19,31 @@ EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]")
 """Pictographs and their joiners (not ♥-free typing habits such as ㅋㅋ or ^^)."""
 
 
-def normalize(text: str) -> str:
-    """NFC, with conjoining jamo that stand alone turned back: ᄋᄋ ᄅᄋ → ㅇㅇ ㄹㅇ.
+_PICTURE = "[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f]"
 
-    Idempotent. Composed syllables, Latin letters and symbols stay as they are.
+
+# Characters without width: soft hyphen, joiners, marks of direction, invisible operators, byte
+# order mark, fillers of conjoining jamo. A joiner between two pictographs makes them one.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+    f"|(?<!{_PICTURE})\u200d|\u200d(?!{_PICTURE})"
+)
+
+
+_BLANKS = re.compile("[\u2800\u3164\uffa0]")
+"""Empty letters, typed for a space: a Braille pattern without dots, the Hangul fillers."""
+
+
+def normalize(text: str) -> str:
+    """The text in the one form in which all texts are compared and trained.
+
+    Characters without width go, empty letters become spaces, the rest is NFC, and conjoining
+    jamo that stand alone are turned back: ᄋᄋ ᄅᄋ → ㅇㅇ ㄹㅇ. Idempotent. Composed syllables,
+    Latin letters and symbols stay as they are.
     """
+    if text.isascii():
+        return text
+    text = _BLANKS.sub(" ", _INVISIBLE.sub("", text))
     return unicodedata.normalize("NFC", text).translate(_JAMO)
 
 

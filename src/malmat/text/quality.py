@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from malmat.dialogues import is_nested, pairs_of_row
 from malmat.errors import InputError
 from malmat.files import read_rows
+from malmat.parse import named
 from malmat.schema import Row, Text, validate
 from malmat.text.duplicates import NearDuplicates, squeeze
 from malmat.text.korean import EMOJI, hangul_share, normalize
@@ -33,14 +35,31 @@ class NestedRow(Row):
     conversations: list[dict]
 
 
-def read_nested(path: str | Path) -> list[dict]:
-    """The rows of a file in the shape of ``merged_final.json``; pairs may lack keys."""
-    rows = [(line, row) for line, row in read_rows(path)]
-    for line, row in rows:
+def read_terms_with_pairs(path: str | Path) -> tuple[list[dict], bool]:
+    """The terms of a file of any shape that ``formats.read_pairs`` takes, in the nested one.
+
+    Returns:
+        The terms, their text as it is typed, and whether the file has them in the nested
+        shape, in which pairs may lack keys. Rows without a title are under "".
+
+    Raises:
+        InputError: no dialogue pairs in it, or a row of no shape that is known.
+    """
+    rows = read_rows(path, as_typed=True)
+    nested = bool(rows) and all(is_nested(row) for _, row in rows)
+    terms: dict[str, dict] = {}
+    for line, row in rows if not nested else []:
+        for pair in pairs_of_row(named(row), path, line):
+            title = pair["title"]
+            term = terms.setdefault(title, {"title": title, "conversations": []})
+            turn = {"q": pair["question"], "a": pair["answer"]}
+            term["conversations"].append({**pair, **turn})
+    for line, row in rows if nested else []:
         validate(NestedRow, row, path=path, line=line)
-    if not any(row["conversations"] for _, row in rows):
+    found = [row for _, row in rows] if nested else list(terms.values())
+    if not any(term["conversations"] for term in found):
         raise InputError("no dialogue pairs in it", path=path)
-    return [row for _, row in rows]
+    return found, nested
 
 
 def pairs_of(terms: Iterable[dict]) -> list[dict]:
@@ -105,9 +124,9 @@ def term_positions(pairs: list[dict], listed: list[dict]) -> list[str]:
 
 
 def position_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
-    """Pairs that do not hold their term."""
+    """Pairs that do not hold the term that they are of."""
     for pair, position in zip(pairs, positions, strict=True):
-        if position == "none":
+        if position == "none" and pair["title"]:
             yield "term not found", _row(pair)
 
 
@@ -133,7 +152,8 @@ def balance_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
     """Terms most of whose pairs are alike in something, or that have too few."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, pair in enumerate(pairs):
-        groups[pair["title"]].append(index)
+        if pair["title"]:
+            groups[pair["title"]].append(index)
     for title, members in groups.items():
         count = len(members)
         samenesses = [

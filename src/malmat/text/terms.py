@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from malmat.text.korean import ends_in_rieul, normalize
+from malmat.text.korean import ends_in_rieul, fold, normalize
 
 Tokens = Callable[[], list]
 """The text's morphemes, analysed when first asked for."""
@@ -136,7 +136,13 @@ class TermMatcher:
         Args:
             only: look for the term of this title alone.
         """
-        text = normalize(text)
+        texts = [normalize(text)]
+        if _letters(folded := fold(text)) != _letters(texts[0]):  # ＴＭＩ as TMI
+            texts.append(folded)
+        shown = {title for one in texts for title in self._find(one, only)}
+        return [title for title in (self._terms if only is None else [only]) if title in shown]
+
+    def _find(self, text: str, only: str | None) -> list[str]:
         squeezed = re.sub(r"\s+", "", text)
         tokens = functools.cache(lambda: self._kiwi.tokenize(text))
         found = []
@@ -165,6 +171,10 @@ class TermMatcher:
         )
 
 
+def _letters(text: str) -> str:
+    return re.sub(r"\W+", "", text)
+
+
 def is_word(match: re.Match, text: str) -> bool:
     """Whether a match begins and ends where words do, which needs no morphology."""
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
@@ -191,7 +201,7 @@ def contains_any(tokens: list, lemmas: list[Lemmas]) -> bool:
 
 def spellings(title: str) -> list[str]:
     """The spellings a title names: 'A/B', 'A(B)', 'A vs B' and 'A, B' are several."""
-    title = _LABEL.sub("", normalize(title))
+    title = _LABEL.sub("", fold(title))
     parts = [part.strip() for part in _TITLE_SPLIT.split(title) if part]
     return [part for part in dict.fromkeys(parts) if part.strip("~ ")]
 
