@@ -136,7 +136,7 @@ TASK = Task(name="mine", title="Mine", about="", scale=RATE, questions=Path("q.j
         ({"choose": "'txt'"}, "'txt' is none of label, text"),
         ({"slices": "('kind')"}, "with its comma"),
         ({"more": ", titel='x'"}, "line 4: cannot be run.*titel"),
-        ({"more": ")("}, "line 7: cannot be run"),
+        ({"more": ")("}, "cannot be run"),
     ],
 )
 def test_a_mistake_in_a_task_file_is_one_line(script, tmp_path, change, said):
@@ -156,6 +156,5 @@ def test_an_item_that_render_fails_on_is_named(script, tmp_path, model_folder):
     words = ("src/eval/infer.py", model_folder, "local", "mine", "--dry_run")
     result = script(*words, MALMAT_TASKS="mine.py")
     assert result.returncode == 2
-    assert re.fullmatch(
-        r"error: q.json, field 'first': render fails .*'pasage'.*", result.stderr.strip()
-    )
+    (line,) = result.stderr.splitlines()
+    assert re.match("error: q.json, field 'first': render fails .*'pasage'", line)

@@ -231,9 +231,7 @@ class Run:
             try:
                 found[name] = stats.figure_interval(scored, figure, clusters)
             except (LookupError, TypeError, ValueError, ZeroDivisionError) as error:
-                raise InputError(
-                    repr(error), path=self.task.name, field=f"figures[{name}]"
-                ) from None
+                raise InputError(repr(error), path=self.task.name, field=name) from None
         return found
 
     def statuses(self) -> Counter[str]:
@@ -241,8 +239,8 @@ class Run:
 
     def judgements(self) -> Counter[str]:
         """How many judgements came to which status."""
-        counts = (Counter(row.get("judge_statuses", {})) for row in self.rows.values())
-        return sum(counts, Counter())
+        known = [Counter[str](row.get("judge_statuses", {})) for row in self.rows.values()]
+        return sum(known, Counter[str]())
 
     def asked_again(self) -> int:
         """How many judgements failed in a way that the next run tries again."""
