@@ -20,7 +20,7 @@ from typing import ClassVar, Generic, TypeVar
 from malmat.answer.api import ApiEngine
 from malmat.answer.prices import Meter
 from malmat.answer.provider import Model
-from malmat.answer.replies import parse_object
+from malmat.answer.replies import parse_object, whole_number
 from malmat.answer.request import ASK_AGAIN, Request, answers_by_id
 from malmat.evaluate.items import OutOfRange
 from malmat.evaluate.task import Row
@@ -121,12 +121,12 @@ class GradeJudge(Judge[int, None]):
 
     def read(self, text: str) -> int:
         """Read the grade."""
-        score = parse_object(text, "score")["score"]
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or score % 1:
+        score = whole_number(parse_object(text, "score")["score"])
+        if score is None:
             raise ValueError("no whole number in the judge's 'score'")
         if not 1 <= score <= 5:
             raise OutOfRange(str(score))
-        return int(score)
+        return score
 
     def lookup(self, terms: list[dict]) -> None:
         """A grade needs no list."""
@@ -167,8 +167,8 @@ class TermJudge(Judge[tuple[bool, str, str], Candidates]):
 
         A use of nothing is unreadable.
         """
-        reply = parse_object(text, "used")
-        used = reply["used"]
+        reply = parse_object(text, "used", "term", "other")
+        used = {"true": True, "false": False}.get(str(reply["used"]).lower(), reply["used"])
         if not isinstance(used, bool):
             raise ValueError("no true or false in the judge's 'used'")
         named = (reply.get(name) for name in ("term", "other"))

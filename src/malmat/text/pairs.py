@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from typing import Any
 
-from malmat.answer.replies import parse_object
+from malmat.answer.replies import parse_object, whole_number
 from malmat.journal import valid_text
 from malmat.text.duplicates import THRESHOLD, NearDuplicates, shingles, similarity, squeeze
 from malmat.text.korean import EMOJI, hangul_share
@@ -71,10 +72,13 @@ def parse_reply(text: str) -> list[dict]:
     return pairs
 
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
 def _pair(turn: Any) -> dict:
     names = ("context", "q", "a")
     if isinstance(turn, dict) and all(isinstance(turn.get(name), str) for name in names):
-        return {name: valid_text(turn[name]).strip() for name in names}
+        return {name: _SURROGATE.sub("\ufffd", turn[name]).strip() for name in names}
     raw = valid_text(json.dumps(turn, ensure_ascii=False))
     return {**dict.fromkeys(names, ""), "raw": raw}
 
@@ -85,9 +89,10 @@ def parse_verdict(text: str) -> int:
     Raises:
         ValueError: unreadable, or another label.
     """
-    label = parse_object(text, "label")["label"]
-    if isinstance(label, bool) or label not in tuple(VERDICTS):
-        raise ValueError(f"not a label: {valid_text(repr(label))[:40]}")
+    said = parse_object(text, "label")["label"]
+    label = whole_number(said)
+    if label not in tuple(VERDICTS):
+        raise ValueError(f"not a label: {valid_text(repr(said))[:40]}")
     return label
 
 
@@ -107,6 +112,8 @@ def pair_problems(pair: dict, term: dict, matcher: TermMatcher) -> list[str]:
         problems.append("too long")
     if hangul_share(question) < 0.5 or hangul_share(answer) < 0.5:
         problems.append("not Korean")
+    if "\ufffd" in question + answer:
+        problems.append("damaged text")
     if EMOJI.search(question + answer):
         problems.append("emoji")
     if squeeze(question) == squeeze(answer):
