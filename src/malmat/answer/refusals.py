@@ -1,0 +1,94 @@
+"""What a server's refusals say: a setting that it does not take, a prompt it does not answer."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable
+
+from malmat.answer.request import PROMPT, Failed
+
+_REFUSED = re.compile(
+    r"un(?:supported|known|recogni[sz]ed|expected|available)|\bonly\b|deprecated|instead"
+    r"|n[o']t (?:\w+ )?(?:support|permit|allow|available|enabled)"
+    r"|extra (?:inputs|fields)|cannot (?:both )?be"
+)
+
+_MENTIONED = {
+    "json_schema": r"response_?(?:format|schema|json_?schema|mime_?type)"
+    r"|json.?(?:schema|object|mode)|structured.outputs?|guided|grammar",
+    "thinking_budget": r"thinking|budget",
+}
+_MENTIONED["json_object"] = _MENTIONED["json_schema"]
+"""How a message names a setting, where not by its own name."""
+
+_BLOCKED = re.compile(
+    r"content_filter|content.(?:management.)?policy|data_inspection|moderation|flagged|sensitive"
+    r"|\"reasons\":\s?\[|safety (?:system|filter)"
+)
+
+_TOO_LONG = re.compile(
+    r"context.?length|context.?window|maximum context|prompt is too long|exceed_context|"
+    r"(?:input|prompt)[^.]{0,60}(?:exceeds|longer than|too long)|too many (?:input )?tokens"
+)
+
+
+class Refusals:
+    """The settings that a server has refused in this run, learnt from its replies, each said once.
+
+    A schema is asked for as ``json_schema``, then as ``json_object``, then not at all;
+    ``max_tokens`` is sent as ``max_completion_tokens`` or the other way round; any other
+    setting is left out.
+    """
+
+    def __init__(self, model: str):
+        self._model, self._lock = model, threading.Lock()
+        self.without: set[str] = set()
+
+    def learn(self, error: Failed, sent: Iterable[str]) -> bool:
+        """Whether the error refuses one of the settings that were sent, so that asking again
+        without it makes sense."""
+        said, sent = f"{error} {error.details}".lower(), list(sent)
+        if error.status != "api_error" or error.code not in (400, 422):
+            return False
+        refused = [name for name in sent if self._is_refused(name, said, error)]
+        if not refused:
+            return False
+        found = {refused[0]}
+        if refused[0] == "max_tokens":  # models that ask for the newer name have a fixed sampling
+            found |= {"temperature", "top_p"} & set(sent)
+        with self._lock:
+            if new := found - self.without:
+                self.without |= new
+                names = ", ".join(sorted(new))
+                print(f"  {self._model} refuses {names}: sent without ({error})", flush=True)
+        return True
+
+    @staticmethod
+    def _is_refused(name: str, said: str, error: Failed) -> bool:
+        mentioned = re.search(_MENTIONED.get(name, rf"\b{name}\b"), said)
+        if name.startswith("json_"):
+            return bool(mentioned)
+        return bool((mentioned or error.param == name) and _REFUSED.search(said))
+
+    def schema_form(self) -> str | None:
+        """How a schema may be asked for: ``json_schema``, ``json_object`` or not at all."""
+        forms = (form for form in ("json_schema", "json_object") if form not in self.without)
+        return next(forms, None)
+
+    def taken(self, settings: dict) -> dict:
+        """The settings, renamed or left out as the server wants it."""
+        other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+        names = {n: other.get(n, n) if n in self.without else n for n in settings}
+        return {names[n]: v for n, v in settings.items() if names[n] not in self.without}
+
+
+def final_refusal(code: int, message: str, details: str) -> Failed | None:
+    """What a refusal of this one prompt comes to: ``blocked``, or ``truncated`` where it is longer
+    than the model's context; None for any other error. Asking again would change nothing."""
+    said = f"{message} {details}".lower()
+    if code in (400, 403, 422, 451) and _BLOCKED.search(said):
+        return Failed(f"{code}: {message}", status="blocked", finish_reason=f"{PROMPT}blocked")
+    if code in (400, 413, 422) and _TOO_LONG.search(said):
+        return Failed(f"{code}: {message}", status="truncated", finish_reason=f"{PROMPT}too long")
+    return None
