@@ -396,8 +396,6 @@ def verdict_of(tmp_path, answer, *said, mode="usage", n=None, **environment):
     [
         ("알잘딱 깔쎈 부탁해", "알잘딱깔쎈", ["알잘딱깔센"], None),
         ("이건 치킨각이다", "각", ["각"], None),
-        ("그냥 존버하는 중", "존버", [], ["존버"]),  # of no list
-        ("그냥 누워 있어", "존버", [], None),
     ],
 )
 def test_a_use_is_of_a_listed_term(tmp_path, monkeypatch, answer, term, terms, other):
@@ -405,6 +403,18 @@ def test_a_use_is_of_a_listed_term(tmp_path, monkeypatch, answer, term, terms, o
     verdict = verdict_of(tmp_path, answer, {"used": True, "term": term, "other": ""})
     assert (verdict["value"], verdict["terms"]) == (bool(terms), terms)
     assert verdict.get("other") == other
+
+
+@pytest.mark.parametrize(
+    "named", [{"term": "존버"}, {"other": "존버"}, {"term": "갓", "other": "생"}]
+)
+def test_a_use_of_what_is_no_listed_term_is_unreadable(tmp_path, monkeypatch, named):
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+    said = {"used": True, "term": "", "other": "", **named}
+    verdict = verdict_of(tmp_path, "그냥 존버하는 중", said, said, said, n=1)
+    assert verdict["status"] == "parse_error"
+    assert "value" not in verdict
+    assert "no listed term" in verdict["judge_error"]
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ Writes  results/<task>/infer_results/<model>_<task>_inference_results.json (or -
         and .run.json: settings, versions, seconds, tokens and cost.
 
 Where a question has choices, a local model weighs them by their log-likelihoods (--score: of the
-label's token, or of the whole text), and an API model answers with a number.
+label's token, or of the whole text), and an API model answers with a number. What a model thinks
+before it answers is kept apart, in ``thoughts``.
 
 Sampling defaults are the published ones: 256 tokens, temperature 0.7, top_p 0.8, top_k 20,
 repetition penalty 1.15 for local models; 512 tokens, temperature 0.7 for APIs, which are sent
@@ -48,6 +49,7 @@ from malmat.cli import (
     COMPLETE,
     FAILURES,
     above_zero,
+    api_options,
     batch_size,
     number,
     parser,
@@ -59,6 +61,7 @@ from malmat.cli import (
 )
 from malmat.errors import InputError
 from malmat.evaluate import results
+from malmat.evaluate.run_record import refuse_another_models
 from malmat.evaluate.task import Item
 from malmat.lm.choice import NORMALIZATIONS
 from malmat.lm.load import check_model, short_name
@@ -69,7 +72,7 @@ from tasks import TASKS
 HERE = Path(__file__).parent
 LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code", "score")
 LOCAL_ONLY += ("normalization", "until")
-API_ONLY = ("base_url", "concurrency", "max_cost")
+API_ONLY = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
 
 
@@ -93,20 +96,16 @@ def arguments():
     own.add_argument("--repetition_penalty", type=above_zero, help="default: 1.15 local")
     local = options.add_argument_group("local models")
     local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
-    local.add_argument(
-        "--batch_size",
-        type=batch_size,
-        help="auto (default): what fits into memory; less when it ends",
-    )
+    local.add_argument("--batch_size", type=batch_size, help="default: auto, what fits in memory")
     local.add_argument("--quantization", choices=("4bit", "8bit"))
     local.add_argument("--trust_remote_code", action="store_true", default=None)
     local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
     local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
-    api.add_argument("--base_url", help="an OpenAI-compatible server, or several with commas")
-    api.add_argument("--concurrency", type=positive, help="requests at a time (default: 8)")
-    api.add_argument("--max_cost", type=number, help="stop after this many US dollars")
+    later = {"default": None}  # that an option of the other kind shows
+    names = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
+    api_options(api, *names, ask_blocked=later, concurrency=later)
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
     return resolved(options.parse_args())
 
@@ -140,6 +139,8 @@ def main() -> int:
     items = task.read(Path(args.questions or task.questions))[: args.limit]
     output = Path(args.output or results.answers_path(args.results_dir, task, args.name))
     show_settings("infer", {**vars(args), "output": relative(output)})
+    alike = not args.output and args.name == short_name(args.adapter or args.model)
+    refuse_another_models(output, vars(args), named=not alike)
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     engine, sampling, meter = open_engine(args, items, given)
     how = "number" if args.type == "api" else args.score
@@ -157,12 +158,13 @@ def main() -> int:
         how=how,
         sampling=sampling,
         meter=meter,
-        settings=vars(args),
+        settings=vars(args) | ({"server": engine.model.server} if args.type == "api" else {}),
+        ask_blocked=bool(args.ask_blocked),
         label=f"{args.name} {task.answered_as}",
     )
     counts = Counter(row["status"] for row in rows)
-    print(f"answers: {', '.join(f'{n} {status}' for status, n in counts.most_common())}")
-    print(f"wrote {relative(output)}")
+    listed = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+    print(f"answers: {listed}", f"wrote {relative(output)}", sep="\n")
     return FAILURES if sum(counts[status] for status in ASK_AGAIN) else COMPLETE
 
 
@@ -170,11 +172,11 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
     """What answers, what an API is sent, and what counts its cost."""
     if args.type == "api":
         sampling = api_sampling(given, args.max_new_tokens, own_server=bool(args.base_url))
-        model = open_model(args.model, base_url=args.base_url)
+        model = open_model(args.model, base_url=args.base_url, extra_body=args.extra_body)
         meter = Meter(args.model, max_cost=args.max_cost)
         return ApiEngine(model, args.concurrency), sampling, meter
     check_model(args.model, args.adapter)
-    common = {name: getattr(args, name) for name in ("adapter", "quantization")}
+    common = {"adapter": args.adapter, "quantization": args.quantization}
     common["trust_remote_code"] = bool(args.trust_remote_code)
     common["batch_size"] = None if args.batch_size == "auto" else args.batch_size
     if any(item.get("choices") for item in items):
@@ -186,14 +188,12 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
 
 
 def plan(requests: list, meter: Meter | None, output: Path) -> None:
-    text = [message["content"] for request in requests for message in request.messages]
+    text = (message["content"] for request in requests for message in request.messages)
     tokens = {"input": sum(map(estimate_tokens, text)), "output": 60 * len(requests)}
     cost = meter.cost_of(tokens) if meter else None
-    print(
-        f"plan: {len(requests)} questions, about {tokens['input']:,} input tokens"
-        + (f", about ${cost:.3f}" if cost is not None else "")
-        + f" → {relative(output)}"
-    )
+    price = "" if cost is None else f", about ${cost:.3f}"
+    said = f"{len(requests)} questions, about {tokens['input']:,} input tokens{price}"
+    print(f"plan: {said} → {relative(output)}")
 
 
 if __name__ == "__main__":

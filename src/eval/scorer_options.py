@@ -6,7 +6,7 @@ from pathlib import Path
 
 from malmat.answer.prices import estimate_tokens
 from malmat.answer.request import Request
-from malmat.cli import number, positive
+from malmat.cli import api_options, number, positive
 from malmat.evaluate.results import Run
 from malmat.evaluate.scorers import Scorer, ScorerSettings, open_scorer, resolve_scorer
 from malmat.evaluate.task import Task
@@ -27,7 +27,7 @@ def add_scorer_options(options) -> None:
         "--full_list", action="store_true", help="send a term judge all terms with each answer"
     )
     options.add_argument("--n", type=positive, default=1, help="judgements an answer (API judges)")
-    options.add_argument("--base_url", help="an OpenAI-compatible server")
+    api_options(options, "base_url", "extra_body", "ask_blocked")
     options.add_argument("--concurrency", type=positive, default=8)
     options.add_argument("--batch_size", type=positive, default=8, help="local judge")
     options.add_argument("--max_cost", type=number, help="stop after this many US dollars")
@@ -40,6 +40,7 @@ def scorer_for(args, task: Task, terms: list[dict], model: str = "") -> Scorer:
         model: whose answers are to be scored.
     """
     names = ("n", "base_url", "full_list", "concurrency", "batch_size", "max_cost", "results_dir")
+    names = (*names, "extra_body", "ask_blocked")
     settings = ScorerSettings(
         scorer=resolve_scorer(args.scorer_name, task, args.judge),
         model=model,
@@ -68,5 +69,7 @@ def show_judgements(scored: Run) -> None:
     if judgements.total() > judgements["ok"]:
         listed = ", ".join(f"{n} {status}" for status, n in judgements.most_common())
         print(f"judgements: {listed}")
-        if again := scored.asked_again():
+        if blocked := judgements["blocked"]:
+            print(f"  --ask_blocked asks {blocked} of them again, whose prompt was refused too")
+        if again := scored.missing() - blocked:
             print(f"  the same command asks {again} of them again")

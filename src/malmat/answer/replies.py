@@ -96,6 +96,18 @@ def without_thoughts(record: dict) -> dict:
     return record
 
 
+def thoughts_apart(row: dict) -> dict:
+    """As ``without_thoughts``, of a row with an ``answer`` and, it may be, without a ``status``."""
+    status = row.get("status", "ok")
+    record = without_thoughts({**row, "text": row["answer"], "status": status})
+    if record["text"] == row["answer"]:
+        return row
+    changed = {name: record[name] for name in ("thoughts",) if name in record}
+    if record["status"] != status:
+        changed["status"] = record["status"]
+    return {**row, "answer": record["text"], **changed}
+
+
 # --------------------------------------------------------------------------- JSON
 
 

@@ -101,8 +101,8 @@ class Engine(ABC):
 
         A record that the journal holds is not asked for again, unless its status is one of
         the request's ``again``. A record is ``key, id, status, text, finish_reason, usage,
-        attempts, model_version, error``; ``usage`` is ``{input, output}`` in tokens. ``thoughts``, where
-        there are some, are what the model wrote before its answer.
+        attempts, model_version, error``; ``usage`` is ``{input, output}`` in tokens. What the model
+        wrote before its answer stands in ``thoughts``, if it did.
 
         Args:
             requests: may be a generator.

@@ -1,0 +1,423 @@
+"""Servers as people have them: what they refuse, how they fail, and what becomes of the row."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from malmat.answer import retry
+from malmat.answer.api import ApiEngine
+from malmat.answer.gemini import Gemini
+from malmat.answer.openai import OpenAI
+from malmat.answer.request import JUDGED, NEEDED, Request, answers_by_id
+from malmat.errors import StopRunning
+from malmat.evaluate.results import read_answers
+from malmat.journal import Journal
+
+SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}}
+
+
+class Server:
+    """Answers each request with what ``reply`` (body → (status, body)) gives."""
+
+    def __init__(self, reply):
+        self.bodies: list[dict] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_POST(handler):
+                body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+                self.bodies.append(body)
+                status, answer = reply(body)
+                data = json.dumps(answer).encode()
+                handler.send_response(status)
+                handler.send_header("Content-Type", "application/json")
+                handler.send_header("Content-Length", str(len(data)))
+                handler.end_headers()
+                handler.wfile.write(data)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def said(content="응", finish="stop", **message):
+    choice = {"index": 0, "finish_reason": finish, "message": {"content": content, **message}}
+    return {"id": "1", "object": "chat.completion", "model": "m", "choices": [choice]}
+
+
+def spoken(text="응", finish="STOP", **more):
+    parts = {"content": {"role": "model", "parts": [{"text": text}] if text else []}}
+    usage = {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6}
+    return {"candidates": [{**parts, "finishReason": finish}], "usageMetadata": usage, **more}
+
+
+def error(message, code=None, status=400, **more):
+    return status, {"error": {"message": message, "code": code, **more}}
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
+    monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyFake")
+    monkeypatch.setattr(retry, "RETRY_SCALE", 0.001)
+
+
+def ask(server, path, *requests, kind=OpenAI, **options):
+    """The records of requests; one free question by default."""
+    requests = list(requests) or [question()]
+    address = server.url + ("/v1" if kind is OpenAI else "")
+    with Journal(path / "j") as journal:
+        model = kind("m", address, **options)
+        return list(answers_by_id(ApiEngine(model, 1), requests, journal).values())
+
+
+def question(number=0, **options):
+    return Request(f"r{number}", [{"role": "user", "content": f"뭐 해 {number}"}], **options)
+
+
+# ------------------------------------------------------------------- finish reasons
+
+FINISH = {
+    None: "ok",
+    **dict.fromkeys(["stop", "STOP", "end_turn", "eos", "eos_token", "stop_sequence"], "ok"),
+    **dict.fromkeys(["length", "max_tokens", "model_length"], "truncated"),
+    "model_context_window_exceeded": "truncated",
+    **dict.fromkeys(["content_filter", "sensitive", "SAFETY"], "blocked"),
+    **dict.fromkeys(["error", "insufficient_system_resource", "network_error"], "api_error"),
+    **dict.fromkeys(["abort", "tool_calls", "something new"], "api_error"),
+}
+
+
+@pytest.mark.parametrize("reason", FINISH)
+def test_only_a_known_end_is_an_end(tmp_path, reason):
+    with Server(lambda _: (200, said("반쪽 답", reason))) as server:
+        (record,) = ask(server, tmp_path)
+    assert record["status"] == FINISH[reason]
+    assert len(server.bodies) == (3 if record["status"] == "api_error" else 1)
+
+
+def test_an_end_that_is_none_is_asked_again_and_can_be_mended(tmp_path):
+    reasons = iter(["network_error", "stop"])
+    with Server(lambda _: (200, said("답", next(reasons)))) as server:
+        (record,) = ask(server, tmp_path)
+    assert (record["status"], record["text"], record["attempts"]) == ("ok", "답", 2)
+
+
+# --------------------------------------------------------------- thoughts and parts
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "<think>갓생을 쓸까</think>\n김밥 먹자"},
+        {"content": "갓생을 쓸까\n</think>김밥 먹자"},
+        {"content": "김밥 먹자", "reasoning_content": "갓생을 쓸까"},
+        {"content": "김밥 먹자", "reasoning": "갓생을 쓸까"},
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "갓생을 쓸까"}]},
+                {"type": "text", "text": "김밥 "},
+                {"type": "text", "text": "먹자"},
+            ]
+        },
+        {"content": [{"type": "text", "text": "<think>갓생을 쓸까</think>김밥 먹자"}]},
+    ],
+)
+def test_thoughts_have_a_field_of_their_own(tmp_path, message):
+    with Server(lambda _: (200, said(**message))) as server:
+        (record,) = ask(server, tmp_path)
+    assert (record["status"], record["text"]) == ("ok", "김밥 먹자")
+    assert record["thoughts"] == "갓생을 쓸까"
+
+
+def test_thoughts_alone_are_no_answer(tmp_path):
+    with Server(lambda _: (200, said("<think>갓생을 쓸까</think>"))) as server:
+        (record,) = ask(server, tmp_path)
+    assert (record["status"], record["text"]) == ("empty", "")
+
+
+def test_a_tag_inside_json_is_text(tmp_path):
+    reply = '{"reason": "</think>라고 썼다", "score": 1}'
+    with Server(lambda _: (200, said(reply))) as server:
+        (record,) = ask(server, tmp_path, question(schema=SCHEMA))
+    assert record["text"] == reply
+
+
+def test_thoughts_in_answers_made_elsewhere(tmp_path):
+    texts = ["<think>갓생?</think>김밥 먹자", "[THINK]갓생?[/THINK]", "<think>갓생", "김밥"]
+    rows = [{"question": f"{n}?", "answer": text} for n, text in enumerate(texts)]
+    rows.append({"question": "5?", "answer": "<think>갓생</think>", "status": "ok"})
+    path = tmp_path / "answers.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    found = read_answers(path)
+    assert [row["answer"] for row in found] == ["김밥 먹자", "", "", "김밥", ""]
+    assert [row["status"] for row in found] == ["ok", "empty", "truncated", "ok", "empty"]
+    assert [row.get("thoughts") for row in found] == ["갓생?", "갓생?", "갓생", None, "갓생"]
+
+
+# ------------------------------------------------------- replies that are asked again
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        said(""),
+        said('{"score":', "length"),
+        said(None, "content_filter"),
+        said(None, refusal="아니요"),
+        {**said(), "choices": []},
+    ],
+)
+def test_a_judgement_that_is_none_is_asked_again_now_and_later(tmp_path, bad):
+    replies = [bad] * 4 + [said('{"score": 3}')]
+    request = question(schema=SCHEMA, again=JUDGED)
+    with Server(lambda _: (200, replies.pop(0))) as server:
+        (first,) = ask(server, tmp_path, request)
+        assert first["status"] != "ok"
+        assert first["attempts"] == 3
+        (second,) = ask(server, tmp_path, request)
+        assert (second["status"], second["attempts"]) == ("ok", 2)
+
+
+@pytest.mark.parametrize("reason", ["STOP", "OTHER", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"])
+def test_an_empty_reply_of_gemini_is_asked_again(tmp_path, reason):
+    replies = [spoken("", reason)] * 4 + [spoken()]
+    with Server(lambda _: (200, replies.pop(0))) as server:
+        (first,) = ask(server, tmp_path, kind=Gemini)
+        assert (first["status"], first["attempts"]) == ("api_error", 3)
+        (second,) = ask(server, tmp_path, kind=Gemini)
+        assert (second["status"], second["attempts"]) == ("ok", 2)
+
+
+def test_a_block_is_asked_again_only_where_that_is_asked_for(tmp_path):
+    block = spoken("", "SAFETY")
+    feedback = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {}}
+    replies = [block, feedback, spoken(), spoken()]
+    requests = [question(0, again=NEEDED), question(1, again=JUDGED)]
+    with Server(lambda _: (200, replies.pop(0))) as server:
+        records = ask(server, tmp_path, *requests, kind=Gemini)
+        assert [record["status"] for record in records] == ["blocked"] * 2
+        ask(server, tmp_path, *requests, kind=Gemini)
+        assert len(server.bodies) == 2
+        requests = [question(n, again=NEEDED, ask_blocked=True) for n in (0, 1)]
+        records = ask(server, tmp_path, *requests, kind=Gemini)
+        assert [record["status"] for record in records] == ["ok"] * 2
+
+
+# ------------------------------------------------------------- what servers refuse
+
+
+def refusing(*rules):
+    """Replies: the first (test of the body, error) whose test holds, else an answer."""
+
+    def reply(body):
+        for applies, refusal in rules:
+            if applies(body):
+                return refusal
+        return 200, said('{"score": 3}')
+
+    return reply
+
+
+def has_format(name):
+    return lambda body: body.get("response_format", {}).get("type") == name
+
+
+def test_a_refused_schema_is_learnt_once(tmp_path, capsys):
+    refusal = error("This response_format type is unavailable now", "invalid_request_error")
+    requests = [question(n, schema=SCHEMA) for n in range(3)]
+    with Server(refusing((has_format("json_schema"), refusal))) as server:
+        assert {r["status"] for r in ask(server, tmp_path, *requests)} == {"ok"}
+    forms = [body["response_format"]["type"] for body in server.bodies]
+    assert forms == ["json_schema", *["json_object"] * 3]
+    assert capsys.readouterr().out.count("refuses json_schema") == 1
+    with Server(refusing((lambda b: "response_format" in b, refusal))) as server:
+        assert {r["status"] for r in ask(server, tmp_path, *requests)} == {"ok"}
+    assert len(server.bodies) == 5
+    assert "response_format" not in server.bodies[-1]
+
+
+TOO_OLD = "Unsupported parameter: 'max_tokens' is not supported with this model. "
+FIXED = "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("max_tokens", TOO_OLD + "Use 'max_completion_tokens' instead."),
+        ("temperature", FIXED + " (1) value is supported."),
+        ("temperature", "`temperature` is deprecated for this model."),
+        ("top_k", "Unrecognized request argument supplied: top_k"),
+    ],
+)
+def test_a_refused_setting_is_learnt_once(tmp_path, capsys, name, message):
+    extra = {"extra_body": {"top_k": 20}}
+    sampling = {"temperature": 0.7, "max_tokens": 9, **extra}
+    requests = [question(n, sampling=sampling) for n in range(3)]
+    with Server(refusing((lambda body: name in body, error(message)))) as server:
+        assert {r["status"] for r in ask(server, tmp_path, *requests)} == {"ok"}
+    assert len(server.bodies) == 4
+    last = server.bodies[-1]
+    assert name not in last
+    assert last.get("max_completion_tokens" if name == "max_tokens" else "max_tokens") == 9
+    assert ("temperature" in last) == (name == "top_k")
+    assert capsys.readouterr().out.count(f"{message[:40]}") == 1
+
+
+def test_a_wrong_value_is_not_taken_for_a_refused_setting(tmp_path):
+    refusal = error("max_tokens is too large: 9999. This model supports at most 4096 tokens.")
+    with Server(lambda _: refusal) as server:
+        (record,) = ask(server, tmp_path, question(sampling={"max_tokens": 9999}))
+    assert (record["status"], len(server.bodies)) == ("api_error", 1)
+
+
+def test_a_thinking_budget_that_is_refused(tmp_path, capsys):
+    refusal = error("Budget 0 is invalid. This model only works in thinking mode.", 400)
+
+    def reply(body):
+        return refusal if "thinkingConfig" in body["generationConfig"] else (200, spoken())
+
+    requests = [question(n, sampling={"thinking_budget": 0, "max_tokens": 9}) for n in (0, 1)]
+    with Server(reply) as server:
+        assert {r["status"] for r in ask(server, tmp_path, *requests, kind=Gemini)} == {"ok"}
+    assert len(server.bodies) == 3
+    assert capsys.readouterr().out.count("only works in thinking mode") == 1
+
+
+@pytest.mark.parametrize("kind", [OpenAI, Gemini])
+def test_what_a_server_asks_for_can_be_sent(tmp_path, capsys, kind):
+    refusal = error("parameter.enable_thinking must be set to false for non-streaming calls")
+
+    def reply(body):
+        good = body.get("enable_thinking") is False
+        return (200, said() if kind is OpenAI else spoken()) if good else refusal
+
+    with Server(reply) as server:
+        (record,) = ask(server, tmp_path, kind=kind)
+        assert record["status"] == "api_error"
+        shown = capsys.readouterr().out
+        assert "enable_thinking must be set to false" in shown
+        assert "--extra_body" in shown
+        body = {"enable_thinking": False}
+        (record,) = ask(server, tmp_path, kind=kind, extra_body=body)
+        assert record["status"] == "ok"
+    assert kind("m").identity() == {
+        "provider": kind.provider, "model": "m", "base_url": None
+    }  # fmt: skip
+    assert kind("m", extra_body=body).identity()["extra_body"] == body
+
+
+PROMPTS = {
+    "blocked": [
+        error("The response was filtered due to the prompt triggering …", "content_filter"),
+        error("Input was flagged", 403, 403, metadata={"reasons": ["violence"]}),
+        error("Invalid prompt: your prompt was flagged as violating", "invalid_prompt"),
+    ],
+    "truncated": [
+        error("This model's maximum context length is 4096 tokens", "context_length_exceeded"),
+        error("prompt is too long: 9000 tokens > 8000 maximum"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal"), [(status, r) for status, found in PROMPTS.items() for r in found]
+)
+def test_a_prompt_that_is_refused_is_final_and_the_run_goes_on(tmp_path, status, refusal):
+    def reply(body):
+        return (200, said()) if "뭐 해 9" in body["messages"][0]["content"] else refusal
+
+    requests = [question(n, again=JUDGED) for n in [*range(21, 46), 9]]
+    with Server(reply) as server:
+        records = ask(server, tmp_path, *requests)
+        assert [r["status"] for r in records] == [status] * 25 + ["ok"]
+        assert ask(server, tmp_path, *requests) == records
+    assert len(server.bodies) == 26
+
+
+def test_a_demand_for_money_stops_the_run(tmp_path):
+    with (
+        Server(lambda _: error("Insufficient Balance", status=402)) as server,
+        pytest.raises(StopRunning, match="Insufficient Balance"),
+    ):
+        ask(server, tmp_path, *(question(n) for n in range(9)))
+    assert len(server.bodies) == 1
+
+
+# --------------------------------------------------------------- errors of all sorts
+
+
+@pytest.mark.parametrize(
+    ("within", "calls", "status"),
+    [
+        ({"error": {"code": 429, "message": "Rate limited"}}, 2, "ok"),
+        ({"error": {"code": "rate_limit_exceeded", "message": "Slow down"}}, 2, "ok"),
+        ({"choices": [{"error": {"code": 502, "message": "Bad gateway"}, "message": {}}]}, 2, "ok"),
+        ({"error": {"code": 400, "message": "No such role"}}, 1, "api_error"),
+        ({"error": {"code": 403, "message": "flagged by moderation"}}, 1, "blocked"),
+    ],
+)
+def test_an_error_inside_a_success_goes_by_its_code(tmp_path, within, calls, status):
+    replies = [{"id": "1", "model": "m", **within}, said()]
+    with Server(lambda _: (200, replies.pop(0))) as server:
+        (record,) = ask(server, tmp_path)
+    assert (record["status"], len(server.bodies)) == (status, calls)
+
+
+def test_the_cause_of_a_connection_error_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(retry, "ATTEMPTS", 1)
+    with Server(lambda _: (200, said())) as server:
+        pass
+    (record,) = ask(server, tmp_path)
+    assert "refused" in record["error"].lower()
+    assert "refused" in capsys.readouterr().out.lower()
+
+
+# -------------------------------------------------------------------- whose answers
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"), [(OpenAI, "OPENAI_BASE_URL"), (Gemini, "GOOGLE_GEMINI_BASE_URL")]
+)
+def test_a_server_of_the_environments_is_part_of_the_identity(monkeypatch, kind, variable):
+    monkeypatch.delenv(variable, raising=False)
+    plain = kind("m").identity()
+    monkeypatch.setenv(variable, kind.own + "/")
+    assert kind("m").identity() == plain
+    monkeypatch.setenv(variable, "http://localhost:1/v1")
+    assert kind("m").identity() == {**plain, "server": "http://localhost:1/v1"}
+    assert kind("m").server == "http://localhost:1/v1"
+    assert kind("m", "http://localhost:2/v1").server == "http://localhost:2/v1"
+    assert "server" not in kind("m", "http://localhost:2/v1").identity()
+
+
+def test_models_whose_names_end_alike_keep_their_answers(script, tmp_path):
+    questions = tmp_path / "q.json"
+    questions.write_text('{"questions": ["뭐 해?"]}', encoding="utf-8")
+    with Server(lambda body: (200, said(f"나는 {body['model']}"))) as server:
+        words = ("api", "usage", "--questions", questions, "--results_dir", tmp_path / "r")
+        words = (*words, "--base_url", f"{server.url}/v1")
+        run = lambda *more: script("src/eval/infer.py", *more, OPENAI_API_KEY="k")  # noqa: E731
+        assert run("orgA/X", *words).returncode == 0
+        (path,) = (tmp_path / "r/usage/infer_results").glob("*_results.json")
+        before = path.read_bytes()
+        second = run("orgB/X", *words)
+        assert (second.returncode, path.read_bytes()) == (2, before)
+        assert "orgA/X" in second.stderr
+        assert "--name" in second.stderr
+        assert run("orgB/X", *words, "--name", "X-of-B").returncode == 0
+        assert run("orgA/X", *words).returncode == 0
+    assert path.read_bytes() == before
