@@ -139,8 +139,7 @@ def augment_round(args, ask: Callable, work: Augmentation, round_number: int) ->
 
 def check(args) -> None:
     """Refuse options that would have no effect or make no sense."""
-    names = ("batch", "max_cost", "extra_body", "ask_blocked")
-    for name in names:
+    for name in ("batch", "max_cost", "extra_body", "ask_blocked"):
         if getattr(args, name) not in (None, False) and args.provider == "local":
             raise InputError("has no meaning for a local model", field=name, fix="Leave it out.")
     if not args.poll >= 0:

@@ -199,6 +199,17 @@ def _read(text: str) -> dict | str:
     return text
 
 
+def _fault(text: str) -> str:
+    """Why a text is no JSON."""
+    try:
+        _DECODER.decode(text)
+    except RecursionError:
+        return "nested too deep"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _holders(value: Any, field: str) -> Iterator[dict]:
     """The objects that have the field, at any depth."""
     if isinstance(value, dict):
@@ -240,7 +251,9 @@ def parse_object(text: str, field: str, *beside: str) -> dict:
     if not all(worded):
         found = [one for one, is_worded in zip(found, worded, strict=True) if not is_worded]
     if not found:
-        raise ValueError(f"no JSON object with '{field}' in the reply")
+        unread = [_fault(value) for value in objects if isinstance(value, str)]
+        reason = f" ({unread[-1]})" if unread else ""
+        raise ValueError(f"no JSON object with '{field}' in the reply{reason}")
     if any(map(_any_doubled, found)):
         raise ValueError("a key stands twice in the reply's JSON")
     first = found[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from typing import Any
 
 from malmat.answer.replies import parse_object, whole_number
@@ -72,13 +71,10 @@ def parse_reply(text: str) -> list[dict]:
     return pairs
 
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
 def _pair(turn: Any) -> dict:
     names = ("context", "q", "a")
     if isinstance(turn, dict) and all(isinstance(turn.get(name), str) for name in names):
-        return {name: _SURROGATE.sub("\ufffd", turn[name]).strip() for name in names}
+        return {name: valid_text(turn[name]).strip() for name in names}
     raw = valid_text(json.dumps(turn, ensure_ascii=False))
     return {**dict.fromkeys(names, ""), "raw": raw}
 
