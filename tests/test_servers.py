@@ -421,3 +421,147 @@ def test_models_whose_names_end_alike_keep_their_answers(script, tmp_path):
         assert run("orgB/X", *words, "--name", "X-of-B").returncode == 0
         assert run("orgA/X", *words).returncode == 0
     assert path.read_bytes() == before
+
+
+# ------------------------------------------------------------- the scripts' exit codes
+
+
+@pytest.fixture
+def answers(tmp_path):
+    rows = [{"title": "갓생", "question": f"질문 {n}?", "answer": f"답 {n}"} for n in range(3)]
+    path, terms = tmp_path / "answers.json", tmp_path / "terms.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    term = {"title": "갓생", "description": "알차게 사는 생활", "conversations": []}
+    terms.write_text(json.dumps([term]), encoding="utf-8")
+    return ["--infer_results", path, "--terms", terms]
+
+
+def score(script, server, tmp_path, answers, *more):
+    output = tmp_path / "scores.json"
+    result = script(
+        *("src/eval/score.py", "--model_name", "m", "--score_mode", "understand", *answers),
+        *("--scorer_name", "judge", "--base_url", f"{server.url}/v1", "--output", output, *more),
+        OPENAI_API_KEY="k",
+    )
+    return result, json.loads(output.read_text())
+
+
+def test_a_judgement_that_stays_away_leaves_with_1_and_comes_with_the_next_run(
+    script, tmp_path, answers
+):
+    quiet = True
+
+    def reply(body):
+        silent = quiet and "답 1" in body["messages"][0]["content"]
+        return 200, said("" if silent else '{"reason": "맞음", "score": 4}')
+
+    with Server(reply) as server:
+        result, found = score(script, server, tmp_path, answers)
+        assert result.returncode == 1, result.stderr
+        assert (found["n_scored"], found["n_total"], found["statuses"]) == (
+            2, 3, {"ok": 2, "empty": 1}
+        )  # fmt: skip
+        assert "asks 1 of them again" in result.stdout
+        assert len(server.bodies) == 2 + 3
+        quiet = False
+        result, found = score(script, server, tmp_path, answers)
+    assert (result.returncode, found["n_scored"], len(server.bodies)) == (0, 3, 6)
+
+
+def test_a_blocked_judgement_is_asked_again_on_request(script, tmp_path, answers):
+    blocks = True
+
+    def reply(body):
+        if blocks and "답 1" in body["messages"][0]["content"]:
+            return error("flagged", "content_filter")
+        return 200, said('{"reason": "맞음", "score": 4}')
+
+    with Server(reply) as server:
+        result, found = score(script, server, tmp_path, answers)
+        assert (result.returncode, found["statuses"]) == (1, {"ok": 2, "blocked": 1})
+        assert "--ask_blocked" in result.stdout
+        blocks = False
+        result, _ = score(script, server, tmp_path, answers)
+        assert (result.returncode, len(server.bodies)) == (1, 3)
+        result, found = score(script, server, tmp_path, answers, "--ask_blocked")
+        assert (result.returncode, found["n_scored"], len(server.bodies)) == (0, 3, 4)
+
+
+def test_a_file_of_another_judge_of_that_name_is_kept(script, tmp_path, answers):
+    with Server(lambda _: (200, said('{"score": 4}'))) as server:
+
+        def judged(name):
+            return script(
+                *("src/eval/score.py", "--model_name", "m", "--score_mode", "understand"),
+                *(*answers, "--scorer_name", name, "--base_url", f"{server.url}/v1"),
+                *("--results_dir", tmp_path / "r"),
+                OPENAI_API_KEY="k",
+            )
+
+        assert judged("orgA/judge").returncode == 0
+        assert judged("orgA/judge").returncode == 0
+        result = judged("orgB/judge")
+    assert result.returncode == 2
+    assert "orgA/judge" in result.stderr
+
+
+def test_a_cut_reply_of_the_augmenter_is_asked_again(script, tmp_path):
+    terms = tmp_path / "terms.csv"
+    terms.write_text("title,content,example_q,example_a\n갓생,알찬 생활,뭐 해?,갓생 살아\n")
+    turn = {"context": "", "q": "아침에 뭐 하고 지내?", "a": "운동하지, 요즘 갓생이거든"}
+    good = spoken(json.dumps({"title": "", "description": "", "conversations": [turn]}))
+    replies = [spoken('{"title": "갓생", "conv', "MAX_TOKENS")] * 4 + [good]
+    with Server(lambda _: (200, replies.pop(0))) as server:
+
+        def augment():
+            return script(
+                *("generate_augmented_pairs_gemini.py", "--input", terms, "--rounds", 1),
+                *("--pairs_per_term", 1, "--output_dir", tmp_path / "out"),
+                *("--base_url", server.url),
+                GEMINI_API_KEY="k",
+            )
+
+        first = augment()
+        assert (first.returncode, len(server.bodies)) == (1, 3), first.stderr
+        second = augment()
+        assert (second.returncode, len(server.bodies)) == (0, 5), second.stderr
+
+
+def test_thoughts_are_never_judged(script, tmp_path):
+    """The answers hold no slang, whatever was thought before them."""
+    thought = "갓생이나 킹받네 같은 말을 쓸까"
+    contents = [
+        f"<think>\n{thought}\n</think>\n\n김밥 먹자.",
+        f"{thought}\n</think>\n\n김밥 먹자.",
+        f"<thought>{thought}</thought>김밥 먹자",
+        f"[THINK]{thought}[/THINK]김밥 먹자",
+        f"<|channel|>analysis<|message|>{thought}<|end|><|start|>assistant"
+        "<|channel|>final<|message|>김밥 먹자",
+    ]
+    questions = tmp_path / "q.json"
+    asked = [f"점심 뭐 먹지 {n}" for n in range(5)]
+    questions.write_text(json.dumps({"questions": asked}), encoding="utf-8")
+
+    def reply(body):
+        return 200, said(contents[int(body["messages"][-1]["content"].strip()[-1])])
+
+    with Server(reply) as server:
+        words = ("m", "api", "usage", "--questions", questions, "--results_dir", tmp_path)
+        words = (*words, "--base_url", f"{server.url}/v1")
+        assert script("src/eval/infer.py", *words, OPENAI_API_KEY="k").returncode == 0
+    (path,) = (tmp_path / "usage/infer_results").glob("*_results.json")
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    assert {row["thoughts"].strip() for row in rows} == {thought}
+    assert {row["answer"].strip(". ") for row in rows} == {"김밥 먹자"}
+    elsewhere = tmp_path / "elsewhere.json"
+    raw = [{"question": q, "answer": text} for q, text in zip(asked, contents, strict=True)]
+    elsewhere.write_text(json.dumps(raw), encoding="utf-8")
+    for answers in (path, elsewhere):
+        result = script(
+            *("src/eval/score.py", "--model_name", "m", "--score_mode", "usage"),
+            *("--scorer_name", "lexicon", "--infer_results", answers),
+            *("--output", tmp_path / "s.json"),
+        )
+        assert result.returncode == 0, result.stderr
+        found = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+        assert (found["total_usage_rate"], found["n_scored"]) == (0, 5)

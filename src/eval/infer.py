@@ -103,10 +103,11 @@ def arguments():
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
     local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
-    later = {"default": None}  # that an option of the other kind shows
+    servers = {"help": "an OpenAI-compatible server, or several with commas"}
+    unset = {"default": None, "help": "requests at a time (default: 8)"}
     names = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
-    api_options(api, *names, ask_blocked=later, concurrency=later)
-    options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
+    api_options(api, *names, base_url=servers, concurrency=unset, ask_blocked={"default": None})
+    api_options(options, "dry_run")
     return resolved(options.parse_args())
 
 
@@ -122,8 +123,7 @@ def resolved(args):
         if getattr(args, name) is not None:
             raise InputError(f"is not for {args.type} models", field=name, fix="Leave it out.")
     task = TASKS[args.task]
-    defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7}
-    defaults["concurrency"] = 8
+    defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7, "concurrency": 8}
     if args.type == "local":
         defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}
         defaults |= {"score": task.choose, "normalization": "per_byte"}

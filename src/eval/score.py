@@ -146,8 +146,9 @@ def report(scored: results.Run, written: dict) -> None:
             print(f"  {name} {value}: {results.headline(part)}")
     for name, figure in written["figures"].items():
         print(f"  {name}: {figure['value']:.3f}")
-    for line in trust_lines(written["trust"]):
-        print(f"  {line}")
+    if not scored.task.has_choices:  # how long a choice is, is no doing of the model's
+        for line in trust_lines(written["trust"]):
+            print(f"  {line}")
 
 
 if __name__ == "__main__":

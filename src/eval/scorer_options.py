@@ -6,7 +6,7 @@ from pathlib import Path
 
 from malmat.answer.prices import estimate_tokens
 from malmat.answer.request import Request
-from malmat.cli import api_options, number, positive
+from malmat.cli import api_options, positive
 from malmat.evaluate.results import Run
 from malmat.evaluate.scorers import Scorer, ScorerSettings, open_scorer, resolve_scorer
 from malmat.evaluate.task import Task
@@ -27,10 +27,8 @@ def add_scorer_options(options) -> None:
         "--full_list", action="store_true", help="send a term judge all terms with each answer"
     )
     options.add_argument("--n", type=positive, default=1, help="judgements an answer (API judges)")
-    api_options(options, "base_url", "extra_body", "ask_blocked")
-    options.add_argument("--concurrency", type=positive, default=8)
     options.add_argument("--batch_size", type=positive, default=8, help="local judge")
-    options.add_argument("--max_cost", type=number, help="stop after this many US dollars")
+    api_options(options, "base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
 
 
 def scorer_for(args, task: Task, terms: list[dict], model: str = "") -> Scorer:

@@ -36,7 +36,7 @@ def measured(output: Path, journal: Journal, settings: dict, configuration: str)
         if new := len(journal) - before:
             run["items"] += new
             run["seconds"] = round(run["seconds"] + time.monotonic() - start, 2)
-            run["items_per_second"] = round(run["items"] / run["seconds"], 3)
+            run["items_per_second"] = round(run["items"] / max(run["seconds"], 0.01), 3)
         write_json(path, {"settings": settings, "provenance": provenance(), "run": run})
 
 
