@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
+import types
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,6 +18,7 @@ from malmat.answer.request import JUDGED, NEEDED, Request, answers_by_id
 from malmat.errors import StopRunning
 from malmat.evaluate.results import read_answers
 from malmat.journal import Journal
+from malmat.lm import generate
 
 SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}}
 
@@ -565,3 +568,40 @@ def test_thoughts_are_never_judged(script, tmp_path):
         assert result.returncode == 0, result.stderr
         found = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
         assert (found["total_usage_rate"], found["n_scored"]) == (0, 5)
+
+
+def test_special_tokens_mark_thoughts_of_a_local_model(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    ids = [*tokenizer.encode("[THINK]갓생을 쓸까[/THINK]김밥 먹자"), end]
+    reply = generate._reply(tokenizer, ids, [end], set())
+    assert (reply["text"], reply["thoughts"], reply["status"]) == (
+        "김밥 먹자", "갓생을 쓸까", "ok"
+    )  # fmt: skip
+    cut = generate._reply(tokenizer, ids[:4], [end], set())
+    assert (cut["text"], cut["status"]) == ("", "truncated")
+    plain = [*tokenizer.encode("김밥 먹자"), end]
+    assert "thoughts" not in generate._reply(tokenizer, plain, [end], set())
+
+
+def test_a_failed_batch_says_why():
+    class Batches:
+        def retrieve(self, _):
+            said = types.SimpleNamespace(message="Enqueued token limit reached for gpt-4o-mini.")
+            errors = types.SimpleNamespace(data=[said])
+            ids = {"output_file_id": None, "error_file_id": None}
+            return types.SimpleNamespace(status="failed", errors=errors, **ids)
+
+    model = OpenAI("m", "http://localhost:1/v1")
+    model._clients = [types.SimpleNamespace(batches=Batches())]
+    batch = model.poll("batch_1")
+    assert batch.done
+    assert "token limit reached" in batch.state
+
+
+def test_a_repeated_prompt_says_nothing_of_a_block(tmp_path):
+    detail = [{"loc": ["body"], "msg": "wrong role", "input": "flagged by moderation"}]
+    with Server(lambda _: (422, {"detail": detail})) as server:
+        (record,) = ask(server, tmp_path)
+    assert record["status"] == "api_error"

@@ -203,7 +203,7 @@ class Gemini(Model):
             if row.response is None:
                 said = self.scrub(row.error.message if row.error else "no response")
                 code = (row.error.code if row.error else 0) or 0
-                refusal = final_refusal(code, said, "")
+                refusal = final_refusal(code, said, None)
                 results.append((key, refusal or Failed(f"{code}: {said}")))
                 continue
             try:

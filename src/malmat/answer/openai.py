@@ -238,7 +238,10 @@ class OpenAI(Model):
                 for line in client.files.content(file).text.split("\n")
                 if line.strip()
             ]
-        return Batch(done, batch.status, tuple(self._row(json.loads(line)) for line in lines))
+        said = getattr(batch.errors, "data", None) or []
+        reason = "; ".join(self.scrub(one.message) for one in said if one.message)
+        state = f"{batch.status} ({reason})" if reason else batch.status
+        return Batch(done, state, tuple(self._row(json.loads(line)) for line in lines))
 
     def _row(self, row: dict) -> tuple[str, dict | Exception]:
         """A line of a batch's output or error file."""
@@ -252,7 +255,7 @@ class OpenAI(Model):
                 return row["custom_id"], error
         said = row.get("error") or (response.get("body") or {}).get("error") or {}
         code, message = response.get("status_code") or said.get("code"), said.get("message", "")
-        refusal = isinstance(code, int) and final_refusal(code, message, json.dumps(said))
+        refusal = isinstance(code, int) and final_refusal(code, message, said)
         return row["custom_id"], refusal or Failed(self.scrub(f"{code}: {message}"))
 
 

@@ -152,7 +152,7 @@ class Model:
         message = self.scrub(message)
         details = canonical(body).decode("utf-8", "replace") if body is not None else ""
         details = self.scrub(details, 2000)
-        if refusal := final_refusal(code, message, details):
+        if refusal := final_refusal(code, message, body):
             return refusal
         if code == 402:
             return StopRunning(f"the server asks for payment ({message}). Progress is kept")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterable
+from typing import Any
 
 from malmat.answer.request import PROMPT, Failed
 
@@ -23,7 +25,7 @@ _MENTIONED["json_object"] = _MENTIONED["json_schema"]
 """How a message names a setting, where not by its own name."""
 
 _BLOCKED = re.compile(
-    r"content_filter|content.(?:management.)?policy|data_inspection|moderation|flagged|sensitive"
+    r"content_filter|content.(?:management.)?policy|data_inspection|moderation|flagged|sensitive.(?:content|word)"
     r"|\"reasons\":\s?\[|safety (?:system|filter)"
 )
 
@@ -54,8 +56,9 @@ class Refusals:
         refused = [name for name in sent if self._is_refused(name, said, error)]
         if not refused:
             return False
-        found = {refused[0]}
-        if refused[0] == "max_tokens":  # models that ask for the newer name have a fixed sampling
+        # Of two that exclude each other, the temperature stays.
+        found = {"top_p" if "top_p" in refused else refused[0]}
+        if "max_tokens" in found:  # models that ask for the newer name have a fixed sampling
             found |= {"temperature", "top_p"} & set(sent)
         with self._lock:
             if new := found - self.without:
@@ -83,10 +86,14 @@ class Refusals:
         return {names[n]: v for n, v in settings.items() if names[n] not in self.without}
 
 
-def final_refusal(code: int, message: str, details: str) -> Failed | None:
+def final_refusal(code: int, message: str, body: Any) -> Failed | None:
     """What a refusal of this one prompt comes to: ``blocked``, or ``truncated`` where it is longer
     than the model's context; None for any other error. Asking again would change nothing."""
-    said = f"{message} {details}".lower()
+    error = body.get("error", body) if isinstance(body, dict) else None
+    # Not all of it: some servers repeat the prompt in what they say of it.
+    names = ("code", "type", "status", "metadata", "innererror")
+    facts = {n: error[n] for n in names if n in error} if isinstance(error, dict) else {}
+    said = f"{message} {json.dumps(facts, ensure_ascii=False)}".lower()
     if code in (400, 403, 422, 451) and _BLOCKED.search(said):
         return Failed(f"{code}: {message}", status="blocked", finish_reason=f"{PROMPT}blocked")
     if code in (400, 413, 422) and _TOO_LONG.search(said):

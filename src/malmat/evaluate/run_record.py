@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from malmat.cli import provenance, relative
 from malmat.errors import InputError
@@ -24,7 +25,7 @@ def measured(output: Path, journal: Journal, settings: dict, configuration: str)
     hard kill cut off is missing from it.
     """
     path, before, start = run_record(output), len(journal), time.monotonic()
-    known = {"seconds": 0.0, "items": 0, "configuration": configuration}
+    known: dict[str, Any] = {"seconds": 0.0, "items": 0, "configuration": configuration}
     if before and path.exists():
         earlier = read_json(path).get("run", {})
         if earlier.get("configuration") == configuration:
