@@ -600,8 +600,28 @@ def test_a_failed_batch_says_why():
     assert "token limit reached" in batch.state
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": "response_format is not supported"},
+        {"detail": [{"loc": ["body", "response_format"], "msg": "Extra inputs are not permitted"}]},
+        {"error": "json_schema is not supported"},
+        {"message": "json_schema is not supported", "code": 1},
+        [{"error": {"code": 400, "message": "response_format is not supported"}}],
+    ],
+)
+def test_a_refusal_is_understood_in_any_envelope(tmp_path, capsys, body):
+    rule = (lambda sent: "response_format" in sent, (422, body))
+    with Server(refusing(rule)) as server:
+        (record,) = ask(server, tmp_path, question(schema=SCHEMA))
+    assert (record["status"], len(server.bodies)) == ("ok", 3)
+    shown = capsys.readouterr().out
+    assert "not supported" in shown or "not permitted" in shown
+
+
 def test_a_repeated_prompt_says_nothing_of_a_block(tmp_path):
     detail = [{"loc": ["body"], "msg": "wrong role", "input": "flagged by moderation"}]
     with Server(lambda _: (422, {"detail": detail})) as server:
         (record,) = ask(server, tmp_path)
     assert record["status"] == "api_error"
+    assert record["error"] == "422: body: wrong role"

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-from malmat.answer.refusals import Refusals, final_refusal
+from malmat.answer.refusals import Refusals, error_in, final_refusal, message_in
 from malmat.answer.request import Batch, Failed, Request, Retry
 from malmat.errors import InputError, StopRunning
 from malmat.files import canonical
@@ -149,6 +149,8 @@ class Model:
         return " ".join(text.split())[:length]
 
     def _status_error(self, code: int, message: str, headers: Any, body: Any) -> Exception:
+        if not message or message.startswith("Error code:"):  # the SDK found none
+            message = message_in(body) or message
         message = self.scrub(message)
         details = canonical(body).decode("utf-8", "replace") if body is not None else ""
         details = self.scrub(details, 2000)
@@ -175,7 +177,8 @@ class Model:
             )
         if code in (408, 409, 425, 429) or code >= 500:
             return Retry(str(code), message, _wait_asked(headers, body))
-        param = body.get("param") if isinstance(body, dict) else None
+        error = error_in(body)
+        param = error.get("param") if isinstance(error, dict) else None
         return Failed(f"{code}: {message}", code=code, param=param, details=details)
 
 

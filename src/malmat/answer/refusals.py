@@ -25,8 +25,8 @@ _MENTIONED["json_object"] = _MENTIONED["json_schema"]
 """How a message names a setting, where not by its own name."""
 
 _BLOCKED = re.compile(
-    r"content_filter|content.(?:management.)?policy|data_inspection|moderation|flagged|sensitive.(?:content|word)"
-    r"|\"reasons\":\s?\[|safety (?:system|filter)"
+    r"content_filter|content.(?:management.)?policy|data_inspection|moderation|flagged"
+    r"|sensitive.(?:content|word)|\"reasons\":\s?\[|safety (?:system|filter)"
 )
 
 _TOO_LONG = re.compile(
@@ -86,10 +86,30 @@ class Refusals:
         return {names[n]: v for n, v in settings.items() if names[n] not in self.without}
 
 
+def error_in(body: Any) -> Any:
+    """The error of a reply's body, out of the list and the field that it may stand in."""
+    if isinstance(body, list) and body:
+        body = body[0]
+    return body.get("error", body) if isinstance(body, dict) else body
+
+
+def message_in(body: Any) -> str:
+    """What a reply's body says of the error, or ""."""
+    error = error_in(body)
+    if isinstance(error, dict):
+        error = next((error[n] for n in ("message", "detail", "msg") if error.get(n)), "")
+    if isinstance(error, list):  # of fields, as FastAPI's servers put it
+        rows = [one for one in error if isinstance(one, dict)]
+        error = "; ".join(
+            f"{'.'.join(map(str, one.get('loc') or []))}: {one.get('msg')}" for one in rows
+        )
+    return error if isinstance(error, str) else ""
+
+
 def final_refusal(code: int, message: str, body: Any) -> Failed | None:
     """What a refusal of this one prompt comes to: ``blocked``, or ``truncated`` where it is longer
     than the model's context; None for any other error. Asking again would change nothing."""
-    error = body.get("error", body) if isinstance(body, dict) else None
+    error = error_in(body)
     # Not all of it: some servers repeat the prompt in what they say of it.
     names = ("code", "type", "status", "metadata", "innererror")
     facts = {n: error[n] for n in names if n in error} if isinstance(error, dict) else {}
