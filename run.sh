@@ -22,8 +22,8 @@ PAIRS=${PAIRS:-3}                  # pairs a term
 STEPS=${STEPS:-80}                 # training steps
 BATCH=${BATCH:-8}                  # examples a step
 RATE=${RATE:-1e-3}                 # learning rate
-CHOICES=${CHOICES:-120}            # questions a task with choices
-LIMIT=${LIMIT:-60}                 # questions a task that is answered in text
+CHOICES=${CHOICES:-80}             # questions a task with choices
+LIMIT=${LIMIT:-40}                 # questions a task that is answered in text
 TOKENS=${TOKENS:-64}               # longest answer, in tokens
 SEED=${SEED:-42}
 JUDGE=${JUDGE:-}                   # empty: an LLM where a key is set, else the offline judges
@@ -58,7 +58,7 @@ stage "merge with merged_final.json, split by term"
 stage "train: LoRA, $STEPS steps of $BATCH"
 TUNED=$RUN/$(basename "$MODEL")-lora
 "$PYTHON" src/train/train_lora_fine_tuning.py --model_name "$MODEL" \
-  --data_path "$RUN/data/train.jsonl" --eval_data_path "$RUN/data/heldout.jsonl" --eval_limit 64 \
+  --data_path "$RUN/data/train.jsonl" --eval_data_path "$RUN/data/heldout.jsonl" --eval_limit 32 \
   --output_dir "$TUNED" --overwrite --max_steps "$STEPS" --batch_size "$BATCH" \
   --gradient_accumulation_steps 1 --learning_rate "$RATE" --optim adamw_torch --eval_steps $(((STEPS + 1) / 2)) \
   --seed "$SEED"
