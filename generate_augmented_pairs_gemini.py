@@ -11,7 +11,7 @@ Writes  one JSON file a term into --output_dir, with the pairs that pass the che
         journal.jsonl, which makes a killed run go on where it was.
 
 Gemini needs GEMINI_API_KEY, OpenAI OPENAI_API_KEY (environment or .env). A term that came short
-is asked again for the rest, up to --rounds times; one that the provider blocks is not.
+is asked again for the rest, up to --rounds times; one that was blocked only with --ask_blocked.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def arguments():
     # The published settings of KoCulture's augmentation: temperature, top_p, tokens, no thinking.
     api_options(
         options,
-        *("provider", "sdk", "base_url", "concurrency", "temperature"),
-        *("max_cost", "prices", "dry_run"),
+        *("provider", "sdk", "base_url", "extra_body", "ask_blocked", "concurrency"),
+        *("temperature", "max_cost", "prices", "dry_run"),
         provider={"choices": ("gemini", "openai", "local"), "default": "gemini", "help": None},
         base_url={"help": "another server that speaks the provider's protocol"},
         temperature={"default": 0.5},
@@ -139,8 +139,8 @@ def augment_round(args, ask: Callable, work: Augmentation, round_number: int) ->
 
 def check(args) -> None:
     """Refuse options that would have no effect or make no sense."""
-    for name, wanted in (("batch", args.batch), ("max_cost", args.max_cost is not None)):
-        if wanted and args.provider == "local":
+    for name in ("batch", "max_cost", "extra_body", "ask_blocked"):
+        if getattr(args, name) not in (None, False) and args.provider == "local":
             raise InputError("has no meaning for a local model", field=name, fix="Leave it out.")
     if not args.poll >= 0:
         raise InputError("must be 0 or more seconds", field="poll")
@@ -160,6 +160,7 @@ def wanted_pairs(args) -> Wanted:
         sampling={name: getattr(args, name) for name in names},
         thinking={"thinking_budget": args.thinking_budget} if has_budget else {},
         worked=args.provider == "local",
+        ask_blocked=args.ask_blocked,
     )
 
 
@@ -188,7 +189,8 @@ def open_engine(args) -> Engine:
             seed=args.seed,
         )
         return LocalEngine(args.model, sampling, args.batch_size)
-    model = open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
+    given = {n: getattr(args, n) for n in ("base_url", "provider", "sdk", "extra_body")}
+    model = open_model(args.model, **given)
     if args.batch:
         return BatchEngine(model, args.poll, args.pairs_per_term * TOKENS_A_PAIR)
     return ApiEngine(model, args.concurrency)

@@ -541,6 +541,7 @@ class _Handler(BaseHTTPRequestHandler):
             "created": int(time.time()),
             "model": f"{self.model}-2025-01-01",
             "choices": [] if kind in ("prompt_block", "no_candidates") else [choice],
+            **({"prompt_filter_results": [{"prompt_index": 0}]} if kind == "prompt_block" else {}),
             "usage": {
                 "prompt_tokens": usage[0],
                 "completion_tokens": usage[1],

@@ -79,7 +79,7 @@ def main() -> int:
         show(scored, result)
         show_judgements(scored)
         print(f"wrote {relative(output)}")
-        again += scored.asked_again()
+        again += scored.missing()
     return FAILURES if again else COMPLETE
 
 

@@ -13,7 +13,8 @@ Writes  results/<task>/infer_results/<model>_<task>_inference_results.json (or -
         and .run.json: settings, versions, seconds, tokens and cost.
 
 Where a question has choices, a local model weighs them by their log-likelihoods (--score: of the
-label's token, or of the whole text), and an API model answers with a number.
+label's token, or of the whole text), and an API model answers with a number. What a model thinks
+before it answers is kept apart, in ``thoughts``.
 
 Sampling defaults are the published ones: 256 tokens, temperature 0.7, top_p 0.8, top_k 20,
 repetition penalty 1.15 for local models; 512 tokens, temperature 0.7 for APIs, which are sent
@@ -60,6 +61,7 @@ from malmat.cli import (
 )
 from malmat.errors import InputError
 from malmat.evaluate import results
+from malmat.evaluate.run_record import refuse_another_models
 from malmat.evaluate.task import Item
 from malmat.lm.choice import NORMALIZATIONS
 from malmat.lm.load import check_model, short_name
@@ -70,7 +72,7 @@ from tasks import TASKS
 HERE = Path(__file__).parent
 LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code", "score")
 LOCAL_ONLY += ("normalization", "until")
-API_ONLY = ("base_url", "concurrency", "max_cost")
+API_ONLY = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
 
 
@@ -103,7 +105,8 @@ def arguments():
     api = options.add_argument_group("API models")
     servers = {"help": "an OpenAI-compatible server, or several with commas"}
     unset = {"default": None, "help": "requests at a time (default: 8)"}
-    api_options(api, "base_url", "concurrency", "max_cost", base_url=servers, concurrency=unset)
+    names = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
+    api_options(api, *names, base_url=servers, concurrency=unset, ask_blocked={"default": None})
     api_options(options, "dry_run")
     return resolved(options.parse_args())
 
@@ -136,6 +139,8 @@ def main() -> int:
     items = task.read(Path(args.questions or task.questions))[: args.limit]
     output = Path(args.output or results.answers_path(args.results_dir, task, args.name))
     show_settings("infer", {**vars(args), "output": relative(output)})
+    alike = not args.output and args.name == short_name(args.adapter or args.model)
+    refuse_another_models(output, vars(args), named=not alike)
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     engine, sampling, meter = open_engine(args, items, given)
     how = "number" if args.type == "api" else args.score
@@ -155,12 +160,13 @@ def main() -> int:
         how=how,
         sampling=sampling,
         meter=meter,
-        settings=vars(args),
+        settings=vars(args) | ({"server": engine.model.server} if args.type == "api" else {}),
+        ask_blocked=bool(args.ask_blocked),
         label=f"{args.name} {task.answered_as}",
     )
     counts = Counter(row["status"] for row in rows)
-    print(f"answers: {', '.join(f'{n} {status}' for status, n in counts.most_common())}")
-    print(f"wrote {relative(output)}")
+    listed = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+    print(f"answers: {listed}", f"wrote {relative(output)}", sep="\n")
     return FAILURES if sum(counts[status] for status in ASK_AGAIN) else COMPLETE
 
 
@@ -168,11 +174,11 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
     """What answers, what an API is sent, and what counts its cost."""
     if args.type == "api":
         sampling = api_sampling(given, args.max_new_tokens, own_server=bool(args.base_url))
-        model = open_model(args.model, base_url=args.base_url)
+        model = open_model(args.model, base_url=args.base_url, extra_body=args.extra_body)
         meter = Meter(args.model, max_cost=args.max_cost)
         return ApiEngine(model, args.concurrency), sampling, meter
     check_model(args.model, args.adapter)
-    common = {name: getattr(args, name) for name in ("adapter", "quantization")}
+    common = {"adapter": args.adapter, "quantization": args.quantization}
     common["trust_remote_code"] = bool(args.trust_remote_code)
     common["batch_size"] = None if args.batch_size == "auto" else args.batch_size
     if any(item.get("choices") for item in items):
@@ -184,14 +190,12 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
 
 
 def plan(requests: list, meter: Meter | None, output: Path) -> None:
-    text = [message["content"] for request in requests for message in request.messages]
+    text = (message["content"] for request in requests for message in request.messages)
     tokens = {"input": sum(map(estimate_tokens, text)), "output": 60 * len(requests)}
     cost = meter.cost_of(tokens) if meter else None
-    print(
-        f"plan: {len(requests)} questions, about {tokens['input']:,} input tokens"
-        + (f", about ${cost:.3f}" if cost is not None else "")
-        + f" → {relative(output)}"
-    )
+    price = "" if cost is None else f", about ${cost:.3f}"
+    said = f"{len(requests)} questions, about {tokens['input']:,} input tokens{price}"
+    print(f"plan: {said} → {relative(output)}")
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from malmat.answer.prices import Meter
+from malmat.answer.replies import without_thoughts
 from malmat.answer.request import Engine, Request
-from malmat.cli import provenance
 from malmat.errors import InputError
 from malmat.evaluate.items import OutOfRange, numbered, numbers, read_label
 from malmat.evaluate.results import run_record
+from malmat.evaluate.run_record import measured
 from malmat.evaluate.task import DEFAULT_OPTION, Item, Row, Task
 from malmat.files import read_json, write_json
 from malmat.journal import Journal, journal_path, key_of
@@ -42,7 +42,13 @@ def api_sampling(given: dict, max_tokens: int, *, own_server: bool) -> dict:
 
 
 def build_requests(
-    task: Task, prompts: dict[str, str], items: list[Item], *, how: str, sampling: dict | None
+    task: Task,
+    prompts: dict[str, str],
+    items: list[Item],
+    *,
+    how: str,
+    sampling: dict | None,
+    ask_blocked: bool = False,
 ) -> list[Request]:
     """A request an item.
 
@@ -50,6 +56,7 @@ def build_requests(
         how: what is done with an item's choices: ``number`` puts them into words for a model
             that answers in text, ``label`` and ``text`` weigh them by logits.
         sampling: what an API is sent; a local engine holds its own.
+        ask_blocked: as ``Request``.
     """
     requests = []
     for item in items:
@@ -66,7 +73,8 @@ def build_requests(
             text = fill(prompts[task.option or DEFAULT_OPTION], **shown)
             messages = [*messages[:-1], {"role": "user", "content": text}]
         weighed = tuple(labels) if how != "number" else ()
-        requests.append(Request(item["id"], messages, sampling or {}, choices=weighed))
+        request = Request(item["id"], messages, sampling or {}, choices=weighed)
+        requests.append(replace(request, ask_blocked=ask_blocked))
     return requests
 
 
@@ -91,21 +99,24 @@ def answer_items(
     meter: Meter | None = None,
     settings: dict,
     label: str = "",
+    ask_blocked: bool = False,
 ) -> list[Row]:
     """Answer items and write ``output``.
 
     Args:
-        how: as in ``build_requests``.
+        how, ask_blocked: as in ``build_requests``.
         meter: counts tokens and cost, where an answer has a price.
         settings: stored beside the output, in ``<output>.run.json``.
 
     Returns:
         A row an item, in the order of the items: the item's fields, then ``answer, status,
-        finish_reason, output_tokens`` and, for choices, ``probabilities`` and what the engine
-        measured. ``answer`` is what the model wrote, whatever the status, or the choice that it
-        picked.
+        finish_reason, output_tokens``, ``thoughts`` where there are some and, for choices,
+        ``probabilities`` and what the engine measured. ``answer`` is what the model wrote,
+        whatever the status, or the choice that it picked.
     """
-    requests = build_requests(task, prompts, items, how=how, sampling=sampling)
+    requests = build_requests(
+        task, prompts, items, how=how, sampling=sampling, ask_blocked=ask_blocked
+    )
     labels = {item["id"]: labels_of(task, item, how) for item in items}
 
     def accept(request: Request, text: str) -> None:
@@ -150,6 +161,8 @@ def row_of(item: Item, record: dict, labels: list[str]) -> Row:
     Conjoining jamo that a tokenizer made of ㅇㅇ are turned back, and an answer that runs on into
     another turn is ``leaked``, whoever wrote it.
     """
+    if not labels:  # a record of an older run holds its thoughts in the text
+        record = without_thoughts(record)
     text, status = record["text"], record["status"]
     if not labels:
         text = normalize(text)
@@ -169,32 +182,8 @@ def row_of(item: Item, record: dict, labels: list[str]) -> Row:
         "output_tokens": record["usage"]["output"],
     }
     row |= {name: record[name] for name in WEIGHED if record.get(name) is not None}
+    if record.get("thoughts"):
+        row["thoughts"] = record["thoughts"]
     if record["error"]:
         row["error"] = record["error"]
     return row
-
-
-@contextlib.contextmanager
-def measured(output: Path, journal: Journal, settings: dict, configuration: str) -> Iterator[None]:
-    """Write down settings, provenance and time of a run, also of one that is cut short.
-
-    ``run`` in the file: ``seconds`` (wall time, loading included) and ``items`` (answers that
-    came in it) of this run and of those before it that this one goes on from, with their ratio:
-    those of the same ``configuration`` (model, prompt and sampling, as a digest). Only what a
-    hard kill cut off is missing from it.
-    """
-    path, before, start = run_record(output), len(journal), time.monotonic()
-    known = {"seconds": 0.0, "items": 0, "configuration": configuration}
-    if before and path.exists():
-        earlier = read_json(path).get("run", {})
-        if earlier.get("configuration") == configuration:
-            known |= earlier
-    try:
-        yield
-    finally:
-        run = dict(known)
-        if new := len(journal) - before:
-            run["items"] += new
-            run["seconds"] = round(run["seconds"] + time.monotonic() - start, 2)
-            run["items_per_second"] = round(run["items"] / max(run["seconds"], 0.01), 3)
-        write_json(path, {"settings": settings, "provenance": provenance(), "run": run})

@@ -39,6 +39,7 @@ from malmat.cli import (
 from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.items import complete, items_of, read_splits
+from malmat.evaluate.run_record import refuse_another_scorers
 from malmat.evaluate.scorers import Scorer, timed_verdicts
 from malmat.evaluate.task import Row, Task, cluster
 from malmat.evaluate.trust import pair_writers, trust_figures, trust_lines
@@ -80,6 +81,8 @@ def main() -> int:
     output = Path(
         args.output or results.scores_path(args.results_dir, task, args.model_name, scorer.name)
     )
+    if not args.output:
+        refuse_another_scorers(output, scorer.name)
     shown = {**vars(args), "scorer_name": scorer.name, "infer_results": source}
     show_settings("score", {**shown, "output": str(output)})
     good = [row for row in rows if row["status"] == "ok"]
@@ -94,7 +97,7 @@ def main() -> int:
     written = results.save(output, scored, more(scored, scorer, good, writers, seconds))
     report(scored, written)
     print(f"wrote {relative(output)}")
-    return FAILURES if scored.asked_again() else COMPLETE
+    return FAILURES if scored.missing() else COMPLETE
 
 
 def prepare(args, task: Task, scorer: Scorer, answers: list[Row], source) -> list[Row]:

@@ -28,7 +28,7 @@ def add_scorer_options(options) -> None:
     )
     options.add_argument("--n", type=positive, default=1, help="judgements an answer (API judges)")
     options.add_argument("--batch_size", type=positive, default=8, help="local judge")
-    api_options(options, "base_url", "concurrency", "max_cost")
+    api_options(options, "base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
 
 
 def scorer_for(args, task: Task, terms: list[dict], model: str = "") -> Scorer:
@@ -38,6 +38,7 @@ def scorer_for(args, task: Task, terms: list[dict], model: str = "") -> Scorer:
         model: whose answers are to be scored.
     """
     names = ("n", "base_url", "full_list", "concurrency", "batch_size", "max_cost", "results_dir")
+    names = (*names, "extra_body", "ask_blocked")
     settings = ScorerSettings(
         scorer=resolve_scorer(args.scorer_name, task, args.judge),
         model=model,
@@ -66,5 +67,7 @@ def show_judgements(scored: Run) -> None:
     if judgements.total() > judgements["ok"]:
         listed = ", ".join(f"{n} {status}" for status, n in judgements.most_common())
         print(f"judgements: {listed}")
-        if again := scored.asked_again():
+        if blocked := judgements["blocked"]:
+            print(f"  --ask_blocked asks {blocked} of them again, whose prompt was refused too")
+        if again := scored.missing() - blocked:
             print(f"  the same command asks {again} of them again")

@@ -12,13 +12,14 @@ for again and then left out and listed (exit 1).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from malmat.answer.api import ApiEngine
 from malmat.answer.open import open_model
 from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.replies import parse_object
-from malmat.answer.request import Request
+from malmat.answer.request import NEEDED, Request
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -58,7 +59,8 @@ def arguments():
     options.add_argument("--limit", type=positive, help="only the first N terms")
     api_options(
         options,
-        *("provider", "sdk", "base_url", "temperature", "concurrency"),
+        *("provider", "sdk", "base_url", "extra_body", "ask_blocked"),
+        *("temperature", "concurrency"),
         *("max_cost", "prices", "dry_run"),
         base_url={"help": "another server (OpenAI-compatible, unless --provider)"},
         temperature={"default": 0.7},
@@ -75,7 +77,10 @@ def main() -> int:
     ][: args.limit]
     show_settings("write understanding questions", vars(args))
     meter = Meter(args.model, max_cost=args.max_cost, prices=args.prices)
-    requests = [request_for(prompts, row, args.temperature) for row in rows]
+    requests = [
+        replace(request_for(prompts, row, args.temperature), ask_blocked=args.ask_blocked)
+        for row in rows
+    ]
     tokens = {
         "input": sum(estimate_tokens(request.messages[0]["content"]) for request in requests),
         "output": len(requests) * TOKENS_A_QUESTION,
@@ -83,7 +88,8 @@ def main() -> int:
     print(f"plan: {len(rows)} calls, about {meter.show(tokens)} → {relative(args.output)}")
     if args.dry_run:
         return COMPLETE
-    model = open_model(args.model, base_url=args.base_url, provider=args.provider, sdk=args.sdk)
+    names = ("base_url", "provider", "sdk", "extra_body")
+    model = open_model(args.model, **{name: getattr(args, name) for name in names})
     engine = ApiEngine(model, args.concurrency)
     listed = {term["title"]: term for term in read_terms(args.terms)}
     matcher = TermMatcher([listed.get(row["title"], row) for row in rows])
@@ -124,6 +130,7 @@ def request_for(prompts: dict, row: dict, temperature: float) -> Request:
         messages=[{"role": "user", "content": text}],
         sampling={"temperature": temperature, "max_tokens": 512},
         schema=SCHEMA,
+        again=NEEDED,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from malmat.answer.prices import estimate_tokens
-from malmat.answer.request import ASK_AGAIN, Request
+from malmat.answer.request import NEEDED, Request
 from malmat.errors import InputError, StopRunning
 from malmat.files import row_id, sync_folder, write_text
 from malmat.prompts import PROMPT_FILE, fill
@@ -47,6 +47,7 @@ class Wanted:
         sampling: of the pairs (temperature, top_p, max_tokens).
         thinking: the thinking budget, for both kinds of requests, where the SDK has one.
         worked: put the worked example first (for small local models).
+        ask_blocked: as ``Request``.
     """
 
     pairs_per_term: int
@@ -54,6 +55,7 @@ class Wanted:
     sampling: dict
     thinking: dict
     worked: bool = False
+    ask_blocked: bool = False
 
     def pair_request(self, term: dict, pairs: list[dict] | None = None, sample: int = 0) -> Request:
         """The request for the pairs that a term lacks, which says what there is already.
@@ -76,6 +78,8 @@ class Wanted:
             sampling=self.sampling | self.thinking,
             schema=REPLY_SCHEMA,
             sample=sample,
+            again=NEEDED,
+            ask_blocked=self.ask_blocked,
         )
 
     def screen_request(self, pair: dict) -> Request:
@@ -86,6 +90,8 @@ class Wanted:
             messages=[{"role": "user", "content": text}],
             sampling={"temperature": 0.0, "max_tokens": 256} | self.thinking,
             schema=VERDICT_SCHEMA,
+            again=NEEDED,
+            ask_blocked=self.ask_blocked,
         )
 
     def estimate(self, terms: list[dict], *, screen: bool) -> tuple[int, dict[str, int]]:
@@ -257,7 +263,7 @@ class Augmentation:
         """Add pairs to a term. Where it is full or nothing more can come, write its file."""
         title = term["title"]
         self._pairs[title] += [{**pair, "model": self._model} for pair in pairs]
-        may_grow = self.status[title] in ("ok", *ASK_AGAIN) and not last
+        may_grow = self.status[title] in ("ok", *NEEDED) and not last
         if len(self._pairs[title]) >= self.wanted.pairs_per_term or not may_grow:
             pairs = self._pairs.pop(title)
             self.found[title] = len(pairs)
@@ -271,7 +277,8 @@ class Augmentation:
 
     def failed(self) -> int:
         """Replies that the next run asks for again."""
-        return sum(self.replies[f"{kind}{s}"] for kind in ("", "screening ") for s in ASK_AGAIN)
+        lost = sum(status in NEEDED for status in self.status.values())
+        return lost + sum(self.replies[f"screening {status}"] for status in NEEDED)
 
     def summary(self) -> Iterator[str]:
         """Lines that say what came of it."""

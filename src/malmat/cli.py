@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import math
 import os
 import platform
@@ -103,12 +104,24 @@ def share(text: str) -> float:
     return value
 
 
+def json_object(text: str) -> dict:
+    """argparse type: a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('must be a JSON object, as {"enable_thinking": false}')
+    return value
+
+
 def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
     """Add options that the scripts that ask an API share, in the order of their names.
 
     Args:
         options: a parser, or a group of one.
-        names: of ``provider sdk base_url temperature concurrency max_cost prices dry_run``.
+        names: of ``provider sdk base_url extra_body ask_blocked temperature concurrency max_cost
+            prices dry_run``.
         changes: what one of them has differently here: ``temperature={"default": 0.7}``.
     """
     from malmat.answer.open import SDKS
@@ -117,6 +130,8 @@ def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
         "provider": {"choices": ("gemini", "openai"), "help": "if the name hides it"},
         "sdk": {"choices": SDKS, "default": SDKS[0], "help": "Gemini only"},
         "base_url": {"help": "an OpenAI-compatible server"},
+        "extra_body": {"type": json_object, "help": "JSON that is sent with each request (API)"},
+        "ask_blocked": {"action": "store_true", "help": "ask again what a provider has blocked"},
         "temperature": {"type": number},
         "concurrency": {"type": positive, "default": 8, "help": "requests at a time (API)"},
         "max_cost": {"type": number, "help": "stop after this many US dollars"},

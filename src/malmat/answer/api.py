@@ -25,16 +25,21 @@ from malmat.answer.request import (
     Failed,
     Request,
     Retry,
-    checked,
+    has_failed,
     is_missing,
     no_answer,
+    received,
     request_key,
 )
 from malmat.answer.retry import Abandoned, retrying
 from malmat.errors import StopRunning
-from malmat.journal import Journal, valid_text
+from malmat.journal import Journal
 
 UNREADABLE_TRIES = 3
+
+
+SHOWN_FAILURES = 3
+"""How many different failures are shown while a run goes on."""
 
 
 class ApiEngine(Engine):
@@ -43,7 +48,8 @@ class ApiEngine(Engine):
     Inside its ``with`` block the workers ask, whatever the caller does with the records that
     have come. Replies lie in the journal, not in memory, and requests are drawn as workers
     become free, so a run over many items takes no more memory than one over few. Equal
-    requests are asked once. An unreadable reply is asked for again twice.
+    requests are asked once. A reply that is none (unreadable, or of a status in the request's
+    ``again``) is asked for again twice. The first failures are shown as they come.
     """
 
     def __init__(self, model: Model, concurrency: int = 8):
@@ -105,6 +111,7 @@ class _Run:
         self._meter, self._bar, self._workers = meter, bar, workers
         self._gate, self._breaker = _Gate(workers), _Breaker()
         self._failure: BaseException | None = None
+        self._shown: set[str] = set()
         self._lock = threading.Lock()
         # Of each request in order its key and, if it is asked, what tells that its record is in
         # the journal; None of each worker that has ended.
@@ -156,7 +163,17 @@ class _Run:
             if self._meter.cost is not None:
                 self._bar.set_postfix_str(f"${self._meter.cost:.4f}", refresh=False)
             self._bar.update()
+            self._show(record)
             self._stop_at(self._breaker.problem(record) or self._meter.problem())
+
+    def _show(self, record: dict) -> None:
+        """Print a failure that looks like none before, up to ``SHOWN_FAILURES``."""
+        error = record["error"]
+        if not error or error[:60] in self._shown or len(self._shown) >= SHOWN_FAILURES:
+            return
+        self._shown.add(error[:60])
+        hint = " (--extra_body sends further settings)" if error[:4] in ("400:", "422:") else ""
+        self._bar.write(f"  {record['id']}: {record['status']}: {error}{hint}")
 
     @staticmethod
     def _stop_at(problem: str | None) -> None:
@@ -274,13 +291,13 @@ def _ask(
     from tenacity import RetryError
 
     usage = {"input": 0, "output": 0}
-    unreadable = attempts = 0
+    no_replies = attempts = 0
 
     def retry_unless_last(result: dict) -> dict:
-        nonlocal unreadable
-        unreadable += 1
-        if unreadable < UNREADABLE_TRIES:
-            raise Retry("unreadable", result["error"])
+        nonlocal no_replies
+        no_replies += 1
+        if no_replies < UNREADABLE_TRIES:
+            raise Retry("no reply", result["error"] or result["status"])
         return result
 
     def attempt() -> dict:
@@ -297,9 +314,8 @@ def _ask(
             return retry_unless_last(no_answer("parse_error", error))
         for name, tokens in reply.pop("usage").items():
             usage[name] += tokens
-        reply |= {"text": valid_text(reply["text"]), "error": None}
-        result = checked(reply, request, accept)
-        return retry_unless_last(result) if result["status"] == "parse_error" else result
+        result = received(reply, request, accept)
+        return retry_unless_last(result) if has_failed(result, request) else result
 
     try:
         for trial in retrying(stop):
@@ -308,7 +324,7 @@ def _ask(
     except RetryError as error:
         result = no_answer("api_error", error.last_attempt.exception())
     except Failed as error:
-        result = no_answer("api_error", error)
+        result = no_answer(error.status, error)
     if result["error"] is not None:
         result["error"] = model.scrub(result["error"])
     return {**result, "usage": usage, "attempts": attempts}

@@ -21,16 +21,15 @@ from malmat.answer.request import (
     Engine,
     Failed,
     Request,
-    Retry,
-    checked,
     is_missing,
     no_answer,
+    received,
     request_key,
 )
 from malmat.answer.retry import retrying
 from malmat.errors import StopRunning
 from malmat.files import canonical, row_id
-from malmat.journal import Journal, valid_text
+from malmat.journal import Journal
 
 MOST_ROWS = 5000
 
@@ -215,11 +214,11 @@ def batch_records(
         reply = results.get(key, nothing)
         record = {"key": key, "id": request_id, "usage": {"input": 0, "output": 0}, "attempts": 1}
         if isinstance(reply, Exception):
-            status = "parse_error" if isinstance(reply, Retry) else "api_error"
-            record |= no_answer(status, model.scrub(reply))
+            status = reply.status if isinstance(reply, Failed) else "parse_error"
+            record |= no_answer(status, reply) | {"error": model.scrub(reply)}
+        elif key in rows:
+            record |= received(reply, rows[key], accept)
         else:
-            record |= reply | {"text": valid_text(reply["text"]), "error": None}
-            if key in rows:
-                record = checked(record, rows[key], accept)
+            record |= received(reply, Request(request_id, []), None)
         records.append(record)
     return records

@@ -6,8 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from malmat.answer.provider import CUT, TIMEOUT_S, Model, api_key, network_error, reply_status
-from malmat.answer.request import Batch, Failed, Request, Retry
+from malmat.answer.provider import (
+    TIMEOUT_S,
+    Model,
+    api_key,
+    network_error,
+    reply_status,
+)
+from malmat.answer.refusals import final_refusal
+from malmat.answer.request import PROMPT, Batch, Failed, Request, Retry
 from malmat.errors import InputError
 
 
@@ -48,6 +55,7 @@ def google_reply(
     answered: bool,
     usage: dict[str, int] | None,
     version: str | None,
+    thoughts: str = "",
 ) -> dict:
     """What ``Model.send`` gives back, from the parts of either SDK's reply.
 
@@ -57,12 +65,18 @@ def google_reply(
     """
     if usage is None and not answered and not blocked:
         raise Retry("unreadable", "a reply without candidates")
-    # A reason that this list does not know is no proper end: Google adds kinds of blocks.
-    known = finish in (None, "STOP", *CUT)
+    came = reply_status(text, finish)
+    if blocked:
+        came = {"status": "blocked", "error": None}
+    elif not answered:
+        came = {"status": "api_error", "error": "a reply without candidates"}
+    elif came["status"] == "empty":  # Google's models do that now and then, and answer when asked
+        came = {"status": "api_error", "error": f"ended: {finish}, without a text"}
     return {
         "text": text,
-        "finish_reason": f"prompt {blocked}" if blocked else finish,
-        "status": reply_status(text, finish if known and not blocked else "SAFETY", answered),
+        "finish_reason": f"{PROMPT}{blocked}" if blocked else finish,
+        **came,
+        **({"thoughts": thoughts} if thoughts else {}),
         "usage": usage or {"input": 0, "output": 0},
         "model_version": version,
     }
@@ -72,18 +86,23 @@ class Gemini(Model):
     """google-genai."""
 
     provider = "gemini"
+    variable, own = "GOOGLE_GEMINI_BASE_URL", "https://generativelanguage.googleapis.com"
 
-    def __init__(self, name: str, base_url: str | None = None):
+    def __init__(self, name: str, base_url: str | None = None, extra_body: dict | None = None):
         from google import genai
 
         key, self.key_name = api_key("gemini")
-        super().__init__(name, base_url, key)
+        super().__init__(name, base_url, key, extra_body)
         # The SDK prefers GOOGLE_API_KEY from the environment and has no time limit by itself;
         # the client closes when it is collected, so it is kept.
         self._client = genai.Client(
             api_key=key,
             vertexai=False,
-            http_options={"base_url": base_url, "timeout": int(TIMEOUT_S * 1000)},
+            http_options={
+                "base_url": base_url,
+                "timeout": int(TIMEOUT_S * 1000),
+                **({"extra_body": extra_body} if extra_body else {}),
+            },
         )
 
     def _arguments(self, request: Request) -> dict:
@@ -91,12 +110,17 @@ class Gemini(Model):
 
         config = google_config(request, "thinking_budget")
         budget = config.pop("thinking_budget", None)
-        if budget is not None:
+        without = self._refusals.without
+        config = {name: value for name, value in config.items() if name not in without}
+        if budget is not None and "thinking_budget" not in without:
             config["thinking_config"] = {"thinking_budget": budget}
         if system := google_system(request.messages):
             config["system_instruction"] = system
-        if request.schema:
+        form = self._refusals.schema_form() if request.schema else None
+        if form == "json_schema":
             config["response_json_schema"] = request.schema
+        elif form is None:
+            config.pop("response_mime_type", None)
         try:
             settings = types.GenerateContentConfig(**config)
         except ValueError as error:
@@ -108,10 +132,18 @@ class Gemini(Model):
         }
 
     def send(self, request: Request) -> dict:
-        arguments = self._arguments(request)
-        with self._faults():
-            reply = self._client.models.generate_content(**arguments)
-        return self._read(reply)
+        while True:
+            arguments = self._arguments(request)
+            form = self._refusals.schema_form() if request.schema else None
+            try:
+                with self._faults():
+                    reply = self._client.models.generate_content(**arguments)
+                return self._read(reply)
+            except Failed as error:
+                names = [n for n in (form, *request.sampling) if n and n != "max_tokens"]
+                sent = [n for n in names if n not in self._refusals.without]
+                if not self._refusals.learn(error, sent):
+                    raise
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -135,6 +167,7 @@ class Gemini(Model):
         feedback, usage = reply.prompt_feedback, reply.usage_metadata
         return google_reply(
             text="".join(part.text or "" for part in parts if not part.thought),
+            thoughts="".join(part.text or "" for part in parts if part.thought),
             finish=first.finish_reason.value if first and first.finish_reason else None,
             blocked=feedback.block_reason.value if feedback and feedback.block_reason else None,
             answered=first is not None,
@@ -169,7 +202,9 @@ class Gemini(Model):
             key = (row.metadata or {}).get("key", "")
             if row.response is None:
                 said = self.scrub(row.error.message if row.error else "no response")
-                results.append((key, Failed(f"{row.error.code if row.error else 0}: {said}")))
+                code = (row.error.code if row.error else 0) or 0
+                refusal = final_refusal(code, said, None)
+                results.append((key, refusal or Failed(f"{code}: {said}")))
                 continue
             try:
                 results.append((key, self._read(row.response)))

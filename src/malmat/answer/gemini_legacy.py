@@ -16,7 +16,9 @@ class GeminiLegacy(Model):
 
     provider = "gemini"
 
-    def __init__(self, name: str, base_url: str | None = None):
+    def __init__(self, name: str, base_url: str | None = None, extra_body: dict | None = None):
+        if extra_body:
+            raise InputError("is not for this SDK", field="extra_body", fix="Leave --sdk out.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # that its support has ended
             from google.generativeai import client

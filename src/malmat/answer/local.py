@@ -153,7 +153,7 @@ class LocalEngine(OnDeviceEngine):
         for batch in batches:
             yield [
                 {
-                    **{name: record[name] for name in FIELDS},
+                    **{name: record[name] for name in FIELDS if name in record},
                     "id": rows[record["key"]].id,
                     "usage": {"input": record["input_tokens"], "output": record["output_tokens"]},
                     "attempts": 1,
@@ -164,7 +164,7 @@ class LocalEngine(OnDeviceEngine):
             ]
 
 
-FIELDS = ("key", "text", "status", "finish_reason", "batch_size")
+FIELDS = ("key", "text", "thoughts", "status", "finish_reason", "batch_size")
 
 
 def earlier_batch_size(keys: list[str], journal: Journal) -> int | None:

@@ -10,8 +10,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from malmat.answer.provider import TIMEOUT_S, Model, api_key, network_error, reply_status
-from malmat.answer.request import Batch, Failed, Request, Retry
+from malmat.answer.provider import (
+    TIMEOUT_S,
+    Model,
+    api_key,
+    network_error,
+    reply_status,
+)
+from malmat.answer.refusals import final_refusal
+from malmat.answer.request import PROMPT, Batch, Failed, Request, Retry
 from malmat.errors import InputError
 
 CONNECT_S = 10.0
@@ -32,17 +39,20 @@ class OpenAI(Model):
     for, and what its reasoning models refuse (``_FIXED``) is left out.
 
     Args:
-        base_url: a server, or several of one model with commas between, asked in turn.
+        base_url: a server, or several of one model with commas between, asked in turn. None is
+            OpenAI, or what stands in OPENAI_BASE_URL.
+        extra_body: sent along with each request.
     """
 
     provider = "openai"
+    variable, own = "OPENAI_BASE_URL", "https://api.openai.com/v1"
     _FIXED = ("temperature", "top_p")
 
-    def __init__(self, name: str, base_url: str | None = None):
+    def __init__(self, name: str, base_url: str | None = None, extra_body: dict | None = None):
         import openai
 
         key, self.key_name = api_key("openai", needed=base_url is None)
-        super().__init__(name, base_url, key)
+        super().__init__(name, base_url, key, extra_body)
         servers = [url.strip() for url in (base_url or "").split(",") if url.strip()]
         self._reasons = base_url is None and bool(_REASONS.match(name))
         self._notes = [f"  {name} takes neither temperature nor top_p: sent without"]
@@ -98,20 +108,33 @@ class OpenAI(Model):
                 del options[name]
             with contextlib.suppress(IndexError):  # said once, by one of the threads
                 print(self._notes.pop(), flush=True)
-        if request.schema:
-            options["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "reply", "schema": request.schema, "strict": True},
-            }
+        extra = options.pop("extra_body", {}) | self.extra_body
+        options = self._refusals.taken(options)
+        if extra := self._refusals.taken(extra):
+            options["extra_body"] = extra
+        form = self._refusals.schema_form() if request.schema else None
+        if form == "json_schema":
+            schema = {"name": "reply", "schema": request.schema, "strict": True}
+            options["response_format"] = {"type": form, form: schema}
+        elif form:
+            options["response_format"] = {"type": form}
         return {"model": self.name, "messages": request.messages, **options}
 
     def send(self, request: Request) -> dict:
-        try:
-            with self._server() as client, self._faults():
-                reply = client.chat.completions.create(**self._arguments(request))
-        except TypeError as error:
-            raise InputError(self.scrub(error), field="sampling") from None
-        return self._read(reply)
+        while True:
+            arguments = self._arguments(request)
+            try:
+                with self._server() as client, self._faults():
+                    reply = client.chat.completions.create(**arguments)
+                return self._read(reply)
+            except TypeError as error:
+                raise InputError(self.scrub(error), field="sampling") from None
+            except Failed as error:
+                form = arguments.pop("response_format", {}).get("type")
+                sent = {**arguments.pop("extra_body", {}), **arguments}
+                names = [n for n in (form, *sent) if n and n not in ("model", "messages")]
+                if not self._refusals.learn(error, names):
+                    raise
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -131,24 +154,34 @@ class OpenAI(Model):
         except Exception as error:
             raise network_error(self, error) from None
 
-    @staticmethod
-    def _read(reply: Any) -> dict:
+    def _read(self, reply: Any) -> dict:
         choices = getattr(reply, "choices", None)
-        if not isinstance(choices, list) or (choices and choices[0] is None):
+        first = choices[0] if isinstance(choices, list) and choices else None
+        for said in (getattr(reply, "error", None), getattr(first, "error", None)):
+            if isinstance(said, dict):
+                raise self._error_within(said)
+        if not isinstance(choices, list) or (choices and first is None):
             raise Retry("unreadable", "a reply without choices")
-        message = choices[0].message if choices else None
-        finish = choices[0].finish_reason if choices else None
-        text = (message.content if message else None) or ""
-        if not isinstance(text, str) or not isinstance(finish, (str, type(None))):
-            raise Retry("unreadable", "a reply whose text or finish reason is no text")
-        status = reply_status(text, finish, bool(choices))
-        if message is not None and getattr(message, "refusal", None):
-            text, status = message.refusal, "refused"
+        message = first.message if first else None
+        text, thoughts = _parts_of(message.content if message else None)
+        for name in ("reasoning_content", "reasoning"):
+            if isinstance(more := getattr(message, name, None), str) and more.strip():
+                thoughts = thoughts or more
+        finish = first.finish_reason if first else None
+        if not isinstance(finish, (str, type(None))):
+            raise Retry("unreadable", "a reply whose finish reason is no text")
+        came = {"finish_reason": finish, **reply_status(text, finish)}
+        if message is None and getattr(reply, "prompt_filter_results", None):
+            came = {"finish_reason": f"{PROMPT}filtered", "status": "blocked", "error": None}
+        elif message is None:
+            came |= {"status": "api_error", "error": "a reply without choices"}
+        elif getattr(message, "refusal", None):
+            text, came["status"] = message.refusal, "refused"
         usage = reply.usage
         return {
             "text": text,
-            "finish_reason": finish,
-            "status": status,
+            **came,
+            **({"thoughts": thoughts} if thoughts else {}),
             "usage": {
                 "input": (usage and usage.prompt_tokens) or 0,
                 "output": (usage and usage.completion_tokens) or 0,
@@ -156,13 +189,22 @@ class OpenAI(Model):
             "model_version": reply.model,
         }
 
+    def _error_within(self, said: dict) -> Exception:
+        """An error that came with the status of a success, by its own code."""
+        message, code = str(said.get("message") or said), said.get("code")
+        if code == "rate_limit_exceeded":
+            code = 429
+        if not re.fullmatch(r"[45]\d\d", str(code)):
+            return Retry("unreadable", self.scrub(message))
+        return self._status_error(int(str(code)), message, None, said)
+
     def submit(self, name: str, requests: list[tuple[str, Request]]) -> str:
         rows = [
             {
                 "custom_id": key,
                 "method": "POST",
                 "url": "/v1/chat/completions",
-                "body": self._arguments(request),
+                "body": _flat(self._arguments(request)),
             }
             for key, request in requests
         ]
@@ -196,7 +238,10 @@ class OpenAI(Model):
                 for line in client.files.content(file).text.split("\n")
                 if line.strip()
             ]
-        return Batch(done, batch.status, tuple(self._row(json.loads(line)) for line in lines))
+        said = getattr(batch.errors, "data", None) or []
+        reason = "; ".join(self.scrub(one.message) for one in said if one.message)
+        state = f"{batch.status} ({reason})" if reason else batch.status
+        return Batch(done, state, tuple(self._row(json.loads(line)) for line in lines))
 
     def _row(self, row: dict) -> tuple[str, dict | Exception]:
         """A line of a batch's output or error file."""
@@ -206,8 +251,38 @@ class OpenAI(Model):
         if response.get("status_code") == 200:
             try:
                 return row["custom_id"], self._read(ChatCompletion.construct(**response["body"]))
-            except Retry as error:
+            except (Retry, Failed) as error:
                 return row["custom_id"], error
         said = row.get("error") or (response.get("body") or {}).get("error") or {}
-        code = response.get("status_code") or said.get("code")
-        return row["custom_id"], Failed(self.scrub(f"{code}: {said.get('message', '')}"))
+        code, message = response.get("status_code") or said.get("code"), said.get("message", "")
+        refusal = isinstance(code, int) and final_refusal(code, message, said)
+        return row["custom_id"], refusal or Failed(self.scrub(f"{code}: {message}"))
+
+
+def _flat(arguments: dict) -> dict:
+    """The body of a request, into which the SDK puts ``extra_body`` where it sends one itself."""
+    return {n: v for n, v in arguments.items() if n != "extra_body"} | arguments.get(
+        "extra_body", {}
+    )
+
+
+def _parts_of(content: Any) -> tuple[str, str]:
+    """The text and the thoughts of a message, whose content is a text or a list of parts.
+
+    Raises:
+        Retry: it is neither.
+    """
+    if isinstance(content, (str, type(None))):
+        return content or "", ""
+    if not isinstance(content, list):
+        raise Retry("unreadable", "a reply whose content is neither text nor parts")
+    texts, thoughts = [], []
+    for part in content:
+        part = {"type": "text", "text": part} if isinstance(part, str) else part
+        kind, text = (part.get("type"), part.get("text")) if isinstance(part, dict) else (None, "")
+        if kind in ("thinking", "reasoning"):
+            inner = part.get("thinking") or part.get("reasoning") or text
+            thoughts.append(inner if isinstance(inner, str) else _parts_of(inner)[0])
+        elif kind in ("text", "output_text", None) and isinstance(text, str):
+            texts.append(text)
+    return "".join(texts), "\n".join(thoughts)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import email.utils
 import os
+import re
 import time
 from typing import Any
 
+from malmat.answer.refusals import Refusals, error_in, final_refusal, message_in
 from malmat.answer.request import Batch, Failed, Request, Retry
 from malmat.errors import InputError, StopRunning
 from malmat.files import canonical
@@ -18,19 +20,23 @@ NO_KEY = "none"
 """What servers of one's own get, which ask for no key."""
 
 
-BLOCKED = {
-    "SAFETY",
-    "RECITATION",
-    "BLOCKLIST",
-    "PROHIBITED_CONTENT",
-    "SPII",
-    "LANGUAGE",
-    "IMAGE_SAFETY",
-    "content_filter",
+ENDED = {
+    *("", "stop", "end_turn", "eos", "eos_token", "eos_found", "stop_sequence", "stop_token"),
+    *("end", "complete", "completed", "finished"),
+}
+"""Finish reasons, in lower case, of an answer that came to its end; "" for none."""
+
+
+CUT = {
+    *("max_tokens", "length", "max_output_tokens", "model_length", "token_limit"),
+    *("max_length", "model_context_window_exceeded"),
 }
 
 
-CUT = {"MAX_TOKENS", "length"}
+BLOCKED = re.compile(
+    r"safety|recitation|block|prohibited|spii|language|content_?filter|sensitive|moderation"
+)
+"""Found in a finish reason: Google adds kinds of blocks."""
 
 
 def api_key(provider: str, *, needed: bool = True) -> tuple[str, str]:
@@ -86,16 +92,34 @@ class Model:
 
     provider = ""
     key_name = ""
+    variable, own = "", ""
+    """The variable by which the SDK is sent elsewhere, and the provider's own address."""
 
-    def __init__(self, name: str, base_url: str | None, key: str):
+    def __init__(self, name: str, base_url: str | None, key: str, extra_body: dict | None = None):
         self.name, self.base_url, self._key = name, base_url, key
+        self.extra_body, self._refusals = extra_body or {}, Refusals(name)
+
+    @property
+    def server(self) -> str | None:
+        """The address that is asked; None for the provider's own."""
+        return self.base_url or self._elsewhere
+
+    @property
+    def _elsewhere(self) -> str | None:
+        """Where the SDK is sent by the environment, without an address of ours."""
+        address = os.environ.get(self.variable, "").strip().rstrip("/")
+        return address if address and address != self.own and not self.base_url else None
 
     def identity(self) -> dict:
         """What of the model determines an answer, for the journal's key."""
-        return {"provider": self.provider, "model": self.name, "base_url": self.base_url}
+        identity = {"provider": self.provider, "model": self.name, "base_url": self.base_url}
+        # Only where there is something: all other keys stay what they are.
+        more = {"server": self._elsewhere, "extra_body": self.extra_body}
+        return identity | {name: value for name, value in more.items() if value}
 
     def send(self, request: Request) -> dict:
-        """One attempt: ``text, finish_reason, usage, model_version, status``.
+        """One attempt: ``text, finish_reason, usage, model_version, status, error``; and
+        ``thoughts``, where they come apart from the text.
 
         Raises:
             Retry: a passing fault. Failed: this item is refused.
@@ -119,14 +143,21 @@ class Model:
         """How a batch stands and, when it is done, what came of each row."""
         raise NotImplementedError
 
-    def scrub(self, text: object) -> str:
+    def scrub(self, text: object, length: int = 300) -> str:
         """A message without the key in it, on one line."""
         text = str(text) if self._key == NO_KEY else str(text).replace(self._key, "[key]")
-        return " ".join(text.split())[:300]
+        return " ".join(text.split())[:length]
 
     def _status_error(self, code: int, message: str, headers: Any, body: Any) -> Exception:
+        if not message or message.startswith("Error code:"):  # the SDK found none
+            message = message_in(body) or message
         message = self.scrub(message)
         details = canonical(body).decode("utf-8", "replace") if body is not None else ""
+        details = self.scrub(details, 2000)
+        if refusal := final_refusal(code, message, body):
+            return refusal
+        if code == 402:
+            return StopRunning(f"the server asks for payment ({message}). Progress is kept")
         if code in (401, 403) or "API_KEY_INVALID" in details:
             return InputError(
                 f"the server refused the key ({code}: {message})",
@@ -146,16 +177,26 @@ class Model:
             )
         if code in (408, 409, 425, 429) or code >= 500:
             return Retry(str(code), message, _wait_asked(headers, body))
-        return Failed(f"{code}: {message}")
+        error = error_in(body)
+        param = error.get("param") if isinstance(error, dict) else None
+        return Failed(f"{code}: {message}", code=code, param=param, details=details)
 
 
-def reply_status(text: str, finish: str | None, any_candidate: bool) -> str:
-    """The finish reason first: a blocked or cut reply can carry text that looks fine."""
-    if finish in BLOCKED or not any_candidate:
-        return "blocked"
-    if finish in CUT:
-        return "truncated"
-    return "ok" if text.strip() else "empty"
+def reply_status(text: str, finish: str | None) -> dict[str, str | None]:
+    """``status`` and ``error`` of a reply, by the finish reason first: a blocked or cut reply can
+    carry text that looks fine, and so can one that broke off for a reason that nobody knows."""
+    reason = (finish or "").lower()
+    if BLOCKED.search(reason):
+        status = "blocked"
+    elif reason in CUT:
+        status = "truncated"
+    elif reason == "refusal":
+        status = "refused"
+    elif reason in ENDED:
+        status = "ok" if text.strip() else "empty"
+    else:
+        return {"status": "api_error", "error": f"ended: {finish}"}
+    return {"status": status, "error": None}
 
 
 def network_error(model: Model, error: Exception) -> Exception:
@@ -168,8 +209,19 @@ def network_error(model: Model, error: Exception) -> Exception:
         "TimeoutError",
         "RequestException",
     }:
-        return Retry("connection", model.scrub(f"{type(error).__name__}: {error}"))
+        return Retry("connection", model.scrub(" ← ".join(_chain(error))))
     # A 200 whose body is not what the SDK expects, such as a bare number (TypeError).
     if isinstance(error, (ValueError, TypeError)) or "ParseError" in names:
         return Retry("unreadable", model.scrub(f"{type(error).__name__}: {error}"))
     return error
+
+
+def _chain(error: BaseException | None) -> list[str]:
+    """An exception and what caused it: "Connection error." alone says nothing."""
+    said: list[str] = []
+    while error is not None and len(said) < 5:
+        line = f"{type(error).__name__}: {error}"
+        if not any(str(error) in earlier for earlier in said):
+            said.append(line)
+        error = error.__cause__ or error.__context__
+    return said

@@ -8,13 +8,27 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from malmat.journal import Journal, key_of
+from malmat.answer.replies import without_thoughts
+from malmat.journal import Journal, key_of, valid_text
 
 if TYPE_CHECKING:
     from malmat.answer.prices import Meter
 
 ASK_AGAIN = ("api_error", "parse_error")
 """Statuses that the next run of the same command tries again."""
+
+
+NEEDED = (*ASK_AGAIN, "empty", "truncated", "refused")
+"""The same, of requests whose reply a run needs to go on (pairs, a question): what a model that
+is tested may do, whatever comes of it, is no reply here."""
+
+
+JUDGED = (*NEEDED, "blocked")
+"""The same, of a judge's replies. A refused prompt (``PROMPT``) is another matter."""
+
+
+PROMPT = "prompt "
+"""The beginning of a finish reason that says that the provider refused the prompt itself."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,8 @@ class Request:
         schema: JSON Schema of the reply, or None for free text.
         sample: index among repeated answers to one prompt.
         choices: what may be answered, or () for any text.
+        again: statuses that are no reply: it is asked for again.
+        ask_blocked: ask again, once, what the provider has blocked in an earlier run.
     """
 
     id: str
@@ -36,6 +52,8 @@ class Request:
     schema: dict | None = None
     sample: int = 0
     choices: tuple[str, ...] = ()
+    again: tuple[str, ...] = ASK_AGAIN
+    ask_blocked: bool = False
 
 
 def request_key(identity: dict, request: Request) -> str:
@@ -82,8 +100,9 @@ class Engine(ABC):
         """The requests' records in the requests' order, inside a ``with`` block.
 
         A record that the journal holds is not asked for again, unless its status is one of
-        ``ASK_AGAIN``. A record is ``key, id, status, text, finish_reason, usage, attempts,
-        model_version, error``; ``usage`` is ``{input, output}`` in tokens.
+        the request's ``again``. A record is ``key, id, status, text, finish_reason, usage,
+        attempts, model_version, error``; ``usage`` is ``{input, output}`` in tokens. What the model
+        wrote before its answer stands in ``thoughts``, if it did.
 
         Args:
             requests: may be a generator.
@@ -137,19 +156,34 @@ def checked(record: dict, request: Request, accept: Accept | None) -> dict:
     return record
 
 
-def is_missing(
-    journal: Journal, key: str, request: Request | None = None, accept: Accept | None = None
-) -> bool:
+def received(reply: dict, request: Request, accept: Accept | None) -> dict:
+    """The record of what a server sent: its thoughts apart from its text, and checked."""
+    record = {"error": None, **reply, "text": valid_text(reply["text"])}
+    if request.schema is None:  # the reader of JSON knows thoughts, and tags inside strings
+        record = without_thoughts(record)
+    return checked(record, request, accept)
+
+
+def has_failed(record: dict, request: Request) -> bool:
+    """Whether a record is no reply, and another attempt may bring one."""
+    refused = (record["finish_reason"] or "").startswith(PROMPT)
+    return record["status"] in request.again and not refused
+
+
+def is_missing(journal: Journal, key: str, request: Request, accept: Accept | None = None) -> bool:
     """Whether the journal holds no record of the key that can stand."""
     record = journal.get(key)
-    if record is not None and request is not None:
-        record = checked(record, request, accept)
-    return record is None or record["status"] in ASK_AGAIN
+    if record is None:
+        return True
+    if request.ask_blocked and record["status"] == "blocked":
+        return True
+    return has_failed(checked(record, request, accept), request)
 
 
 def no_answer(status: str, error: object) -> dict:
     """The part of a record that stands for an answer where none came."""
-    nothing = {"text": "", "finish_reason": None, "model_version": None}
+    reason = getattr(error, "finish_reason", None)
+    nothing = {"text": "", "finish_reason": reason, "model_version": None}
     return {**nothing, "status": status, "error": str(error)}
 
 
@@ -162,7 +196,28 @@ class Retry(Exception):
 
 
 class Failed(Exception):
-    """This item cannot be answered (a refused request); others may be."""
+    """This item cannot be answered (a refused request); others may be.
+
+    Args:
+        status: what it is: ``api_error``, or what became of the prompt, with ``finish_reason``.
+        code: HTTP status.
+        param: the setting that the server names.
+        details: the body of its reply.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: str = "api_error",
+        finish_reason: str | None = None,
+        code: int = 0,
+        param: str | None = None,
+        details: str = "",
+    ):
+        super().__init__(message)
+        self.status, self.finish_reason = status, finish_reason
+        self.code, self.param, self.details = code, param, details
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ rate is of *listed* terms.
 from __future__ import annotations
 
 import contextlib
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ from typing import ClassVar, Generic, TypeVar
 from malmat.answer.api import ApiEngine
 from malmat.answer.prices import Meter
 from malmat.answer.provider import Model
-from malmat.answer.replies import parse_object
-from malmat.answer.request import ASK_AGAIN, Request, answers_by_id
+from malmat.answer.replies import parse_object, whole_number
+from malmat.answer.request import JUDGED, Request, answers_by_id
 from malmat.evaluate.items import OutOfRange
 from malmat.evaluate.task import Row
 from malmat.files import digest
@@ -92,7 +93,11 @@ class Judge(ABC, Generic[Said, Lookup]):
 
     @abstractmethod
     def judgement(self, said: Said, request: JudgeRequest, lookup: Lookup) -> dict:
-        """Return what one reply comes to: its ``value``, and what else the judge says."""
+        """Return what one reply comes to: its ``value``, and what else the judge says.
+
+        Raises:
+            ValueError: what it says cannot be looked up.
+        """
 
     @abstractmethod
     def combine(self, judgements: list[dict]) -> dict | None:
@@ -121,12 +126,12 @@ class GradeJudge(Judge[int, None]):
 
     def read(self, text: str) -> int:
         """Read the grade."""
-        score = parse_object(text, "score")["score"]
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or score % 1:
+        score = whole_number(parse_object(text, "score")["score"])
+        if score is None:
             raise ValueError("no whole number in the judge's 'score'")
         if not 1 <= score <= 5:
             raise OutOfRange(str(score))
-        return int(score)
+        return score
 
     def lookup(self, terms: list[dict]) -> None:
         """A grade needs no list."""
@@ -146,7 +151,10 @@ class GradeJudge(Judge[int, None]):
 
 @dataclass(frozen=True)
 class TermJudge(Judge[tuple[bool, str, str], Candidates]):
-    """Says whether an answer uses a term of the list in its meaning."""
+    """Says whether an answer uses a term of the list in its meaning.
+
+    A use of what is no listed term is unreadable, as a use of nothing is.
+    """
 
     placeholders: ClassVar[set[str]] = {"terms", "question", "answer"}
     needs_meaning: ClassVar[bool] = False
@@ -167,8 +175,8 @@ class TermJudge(Judge[tuple[bool, str, str], Candidates]):
 
         A use of nothing is unreadable.
         """
-        reply = parse_object(text, "used")
-        used = reply["used"]
+        reply = parse_object(text, "used", "term", "other")
+        used = {"true": True, "false": False}.get(str(reply["used"]).lower(), reply["used"])
         if not isinstance(used, bool):
             raise ValueError("no true or false in the judge's 'used'")
         named = (reply.get(name) for name in ("term", "other"))
@@ -206,6 +214,8 @@ class TermJudge(Judge[tuple[bool, str, str], Candidates]):
         beside = [word for word in beside if letters_of(word) and letters_of(word) in answer]
         if title and other in beside:
             terms.append(title)
+        if used and not terms:
+            raise ValueError(f"'{term or other}', which the judge calls used, is no listed term")
         return {"value": bool(terms), "terms": terms, "other": beside}
 
     def combine(self, judgements: list[dict]) -> dict | None:
@@ -226,12 +236,14 @@ def judge_requests(
     *,
     n: int = 1,
     full_list: bool = False,
+    ask_blocked: bool = False,
 ) -> list[JudgeRequest]:
     """An API judge's requests, ``n`` a row.
 
     Args:
         rows: ``id, question, answer``, and ``title, content`` where the judge needs them.
         full_list: all ``terms`` are shown with each answer.
+        ask_blocked: as ``Request``.
     """
     lookup = None if full_list else judge.lookup(terms)
     requests = []
@@ -246,6 +258,8 @@ def judge_requests(
                 sampling={"temperature": 0.0 if n == 1 else 1.0},
                 schema=judge.schema,
                 sample=sample,
+                again=JUDGED,
+                ask_blocked=ask_blocked,
                 answer=row["answer"],
                 shown=frozenset(term["title"] for term in shown),
             )
@@ -283,9 +297,14 @@ def judge_by_api(
         and ``other`` (other slang).
     """
 
-    def accept(_: Request, text: str) -> None:
+    lookup, one_at_a_time = judge.lookup(terms), threading.Lock()
+
+    def accept(request: Request, text: str) -> None:
+        assert isinstance(request, JudgeRequest)
         with contextlib.suppress(OutOfRange):  # read, and off the scale: no reason to ask again
-            judge.read(text)
+            said = judge.read(text)
+            with one_at_a_time:  # the morphology
+                judge.judgement(said, request, lookup)
 
     records = answers_by_id(
         ApiEngine(model, concurrency),
@@ -295,7 +314,6 @@ def judge_by_api(
         meter=Meter(model.name, max_cost=max_cost),
         label="judge",
     )
-    lookup = judge.lookup(terms)
     grouped: dict[str, list[dict]] = {}
     for request in requests:
         record = dict(records[f"{request.id}#{request.sample}"])
@@ -311,7 +329,7 @@ def judge_by_api(
 def _verdict(judge: Judge, samples: list[dict]) -> dict:
     statuses = Counter(record["status"] for record in samples)
     good = [record for record in samples if record["status"] == "ok"]
-    failures = sorted(statuses.keys() - {"ok"}, key=lambda status: status not in ASK_AGAIN)
+    failures = sorted(statuses.keys() - {"ok"}, key=lambda name: (name == "out_of_range", name))
     combined = judge.combine(good) if good else None
     versions = {record["model_version"] for record in samples if record["model_version"]}
     verdict = {

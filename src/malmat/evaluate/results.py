@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from malmat.answer.request import ASK_AGAIN
+from malmat.answer.replies import thoughts_apart
 from malmat.dialogues import as_answer
 from malmat.errors import InputError
 from malmat.evaluate import stats
@@ -93,7 +93,7 @@ def read_answers(path: str | Path, *, unique: bool = False) -> list[Row]:
 
     Older rows get an id from their question and are ``ok`` unless the answer is
     empty, runs on past the end of its turn, or is an error message that an older
-    script saved as an answer. Conjoining jamo come out as they are typed.
+    script saved as an answer. Conjoining jamo come out as they are typed, thoughts as ``thoughts``.
 
     Raises:
         InputError: not rows of answers; with ``unique`` also where an id stands twice.
@@ -103,7 +103,7 @@ def read_answers(path: str | Path, *, unique: bool = False) -> list[Row]:
         check_fields(row, {"question": str}, path=path, line=line)
         if not isinstance(row.get("answer"), (str, type(None))):
             raise InputError("expected text or null", path=path, line=line, field="answer")
-        row = {**row, "answer": row.get("answer") or ""}
+        row = thoughts_apart({**row, "answer": row.get("answer") or ""})
         row.setdefault("id", row_id("question", row["question"]))
         if "status" not in row:
             row["status"] = status_of(row.get("answer") or "")
@@ -242,9 +242,9 @@ class Run:
         known = [Counter[str](row.get("judge_statuses", {})) for row in self.rows.values()]
         return sum(known, Counter[str]())
 
-    def asked_again(self) -> int:
-        """How many judgements failed in a way that the next run tries again."""
-        return sum(self.judgements()[status] for status in ASK_AGAIN)
+    def missing(self) -> int:
+        """How many judgements were not made; one off the scale was."""
+        return sum(n for s, n in self.judgements().items() if s not in ("ok", "out_of_range"))
 
 
 def headline(summary: dict) -> str:

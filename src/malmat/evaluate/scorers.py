@@ -46,6 +46,8 @@ class ScorerSettings:
         full_list: a term judge is sent all terms with each answer.
         batch_size: of a local judge.
         max_cost: US dollars after which no more is asked.
+        extra_body: sent to the judge's server with each request.
+        ask_blocked: ask again what the provider has blocked in an earlier run.
         results_dir: where the ratings of a rater lie.
         model: whose answers are scored, by the name under which they were rated.
     """
@@ -57,6 +59,8 @@ class ScorerSettings:
     concurrency: int = 8
     batch_size: int = 8
     max_cost: float | None = None
+    extra_body: dict | None = None
+    ask_blocked: bool = False
     results_dir: str = ""
     model: str = ""
 
@@ -115,6 +119,7 @@ class Scorer:
             self.terms,
             n=self.settings.n,
             full_list=self.settings.full_list,
+            ask_blocked=self.settings.ask_blocked,
         )
 
     def covered(self, rows: list[Row]) -> list[Row]:
@@ -162,6 +167,9 @@ class Scorer:
         wording, the term list and the files of a local judge."""
         local = self.name.startswith(LOCAL)
         shown = {name: asdict(self.settings)[name] for name in ("n", "base_url", "full_list")}
+        if self.model is not None:
+            shown["base_url"] = self.model.server
+            shown |= {"extra_body": self.model.extra_body} if self.model.extra_body else {}
         return {
             "scorer_name": self.name,
             **shown,
@@ -235,7 +243,7 @@ def open_scorer(
             field="n",
             fix=f"Take {settings.n + 1}.",
         )
-    model = open_model(name, base_url=settings.base_url)
+    model = open_model(name, base_url=settings.base_url, extra_body=settings.extra_body)
     Meter(model.name, max_cost=settings.max_cost)  # refuses a limit without a price
     return replace(scorer, model=model)
 

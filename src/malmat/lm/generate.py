@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from malmat.answer.replies import split_thoughts
 from malmat.lm.batching import by_length, fitting_batch, run_batches
 from malmat.lm.chat import encode_prompt, run_on, terminators
 from malmat.lm.read import last_logits, read_prompts
@@ -143,9 +144,16 @@ def _reply(tokenizer: Any, ids: list[int], stops: list[int], breaks: set[int]) -
     marked = tokenizer.decode(kept, skip_special_tokens=False)
     if line is not None:  # the token of the line break may hold more than that
         text, marked = (part.strip().partition("\n")[0].rstrip() for part in (text, marked))
+    # Some markers of thoughts are special tokens: Mistral's, those of the harmony format.
+    parts = split_thoughts(marked)
+    if parts.text != marked:
+        answer, thoughts = (_unmarked(tokenizer, part) for part in parts[:2])
+        text, marked = answer, parts.text
+    else:
+        thoughts = ""
     if run_on(marked) is not None:
         status = "leaked"
-    elif end is None and line is None:
+    elif (end is None and line is None) or not parts.whole:
         status = "truncated"
     else:
         status = "ok" if text else "empty"
@@ -154,7 +162,14 @@ def _reply(tokenizer: Any, ids: list[int], stops: list[int], breaks: set[int]) -
         "status": status,
         "finish_reason": "length" if end is None and line is None else "stop",
         "output_tokens": len(kept),
+        **({"thoughts": thoughts} if thoughts else {}),
     }
+
+
+def _unmarked(tokenizer: Any, text: str) -> str:
+    for token in tokenizer.all_special_tokens:
+        text = text.replace(token, "")
+    return text.strip()
 
 
 def answer_all(

@@ -6,7 +6,7 @@ import functools
 import json
 from typing import Any
 
-from malmat.answer.replies import parse_object
+from malmat.answer.replies import parse_object, whole_number
 from malmat.journal import valid_text
 from malmat.text.duplicates import THRESHOLD, NearDuplicates, shingles, similarity, squeeze
 from malmat.text.korean import EMOJI, hangul_share
@@ -85,9 +85,10 @@ def parse_verdict(text: str) -> int:
     Raises:
         ValueError: unreadable, or another label.
     """
-    label = parse_object(text, "label")["label"]
-    if isinstance(label, bool) or label not in tuple(VERDICTS):
-        raise ValueError(f"not a label: {valid_text(repr(label))[:40]}")
+    said = parse_object(text, "label")["label"]
+    label = whole_number(said)
+    if label not in tuple(VERDICTS):
+        raise ValueError(f"not a label: {valid_text(repr(said))[:40]}")
     return label
 
 
@@ -107,6 +108,8 @@ def pair_problems(pair: dict, term: dict, matcher: TermMatcher) -> list[str]:
         problems.append("too long")
     if hangul_share(question) < 0.5 or hangul_share(answer) < 0.5:
         problems.append("not Korean")
+    if "\ufffd" in question + answer:
+        problems.append("damaged text")
     if EMOJI.search(question + answer):
         problems.append("emoji")
     if squeeze(question) == squeeze(answer):
