@@ -35,106 +35,29 @@ bfloat16 (GPU) answers of two batch sizes part after some words. A resumed run k
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
-from infer_module import API_SAMPLING, answer_items, api_sampling, build_requests
+from infer_module import answer_items, api_sampling, build_requests
+from infer_options import arguments
 from malmat.answer.api import ApiEngine
 from malmat.answer.choices import ChoiceEngine
 from malmat.answer.local import LocalEngine
 from malmat.answer.open import open_model
 from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.request import ASK_AGAIN, Engine
-from malmat.cli import (
-    COMPLETE,
-    FAILURES,
-    above_zero,
-    api_options,
-    batch_size,
-    number,
-    parser,
-    positive,
-    relative,
-    run,
-    share,
-    show_settings,
-)
-from malmat.errors import InputError
+from malmat.cli import COMPLETE, FAILURES, relative, run, show_settings
 from malmat.evaluate import results
 from malmat.evaluate.run_record import refuse_another_models
 from malmat.evaluate.task import Item
-from malmat.lm.choice import NORMALIZATIONS
 from malmat.lm.load import check_model, short_name
 from malmat.lm.sampling import Sampling
-from malmat.models import answering_for
 from tasks import TASKS
 
-HERE = Path(__file__).parent
-LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code", "score")
-LOCAL_ONLY += ("normalization", "until")
-API_ONLY = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
 
 
-def arguments():
-    options = parser(__doc__)
-    options.add_argument("model", help="row of models.json, API name, hub id, folder, 'embedded'")
-    options.add_argument("type", choices=("api", "local"))
-    options.add_argument("task", choices=tuple(TASKS), help="MALMAT_TASKS=FILE adds your own")
-    options.add_argument("--questions", help="another file of questions")
-    options.add_argument("--output", help="another file for the answers")
-    options.add_argument("--results_dir", default=str(HERE / "results"))
-    options.add_argument("--name", help="the model's name in file names and reports")
-    options.add_argument("--limit", type=positive, help="only the first N questions")
-    options.add_argument("--seed", type=int, help="default: 42 local, none API")
-    options.add_argument("--max_new_tokens", type=positive, help="default: 256 local, 512 API")
-    options.add_argument("--temperature", type=number, help="default: 0.7")
-    options.add_argument("--top_p", type=share, help="default: 0.8 local")
-    own = options.add_argument_group("local models and --base_url servers")
-    own.add_argument("--top_k", type=positive, help="default: 20 local")
-    own.add_argument("--min_p", type=number, help="default: 0 local")
-    own.add_argument("--repetition_penalty", type=above_zero, help="default: 1.15 local")
-    local = options.add_argument_group("local models")
-    local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
-    local.add_argument("--batch_size", type=batch_size, help="default: auto, what fits in memory")
-    local.add_argument("--quantization", choices=("4bit", "8bit"))
-    local.add_argument("--trust_remote_code", action="store_true", default=None)
-    local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
-    local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
-    local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
-    api = options.add_argument_group("API models")
-    servers = {"help": "an OpenAI-compatible server, or several with commas"}
-    unset = {"default": None, "help": "requests at a time (default: 8)"}
-    names = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
-    api_options(api, *names, base_url=servers, concurrency=unset, ask_blocked={"default": None})
-    api_options(options, "dry_run")
-    return resolved(options.parse_args())
-
-
-def resolved(args):
-    """The options with those of the model's row in models.json, and the defaults of its kind."""
-    how = answering_for(args.model, kind=args.type, base_url=args.base_url)
-    args.name = args.name or (short_name(args.adapter) if args.adapter else how.name)
-    args.model = how.model
-    for name, value in how.options.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    for name in LOCAL_ONLY if args.type == "api" else API_ONLY:
-        if getattr(args, name) is not None:
-            raise InputError(f"is not for {args.type} models", field=name, fix="Leave it out.")
-    task = TASKS[args.task]
-    defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7, "concurrency": 8}
-    if args.type == "local":
-        defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}
-        defaults |= {"score": task.choose, "normalization": "per_byte"}
-    for name, value in defaults.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    return args
-
-
 def main() -> int:
-    args = arguments()
+    args = arguments(__doc__)
     task = TASKS[args.task]
     items = task.read(Path(args.questions or task.questions))[: args.limit]
     output = Path(args.output or results.answers_path(args.results_dir, task, args.name))
@@ -145,7 +68,9 @@ def main() -> int:
     engine, sampling, meter = open_engine(args, items, given)
     how = "number" if args.type == "api" else args.score
     prompts = task.prompts()
-    requests = build_requests(task, prompts, items, how=how, sampling=sampling)
+    requests = build_requests(
+        task, prompts, items, how=how, sampling=sampling, ask_blocked=bool(args.ask_blocked)
+    )
     for name in (name for name in task.slices if not any(name in item for item in items)):
         print(f"note: no question has a '{name}', a slice of {task.name}")
     plan(requests, meter, output)
@@ -154,6 +79,7 @@ def main() -> int:
     rows = answer_items(
         task,
         items,
+        requests,
         prompts,
         engine,
         output,
@@ -161,7 +87,6 @@ def main() -> int:
         sampling=sampling,
         meter=meter,
         settings=vars(args) | ({"server": engine.model.server} if args.type == "api" else {}),
-        ask_blocked=bool(args.ask_blocked),
         label=f"{args.name} {task.answered_as}",
     )
     counts = Counter(row["status"] for row in rows)

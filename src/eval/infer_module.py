@@ -90,6 +90,7 @@ def labels_of(task: Task, item: Item, how: str) -> list[str]:
 def answer_items(
     task: Task,
     items: list[Item],
+    requests: list[Request],
     prompts: dict[str, str],
     engine: Engine,
     output: Path,
@@ -99,12 +100,11 @@ def answer_items(
     meter: Meter | None = None,
     settings: dict,
     label: str = "",
-    ask_blocked: bool = False,
 ) -> list[Row]:
     """Answer items and write ``output``.
 
     Args:
-        how, ask_blocked: as in ``build_requests``.
+        requests: of ``build_requests`` with the same ``how`` and ``sampling``.
         meter: counts tokens and cost, where an answer has a price.
         settings: stored beside the output, in ``<output>.run.json``.
 
@@ -114,9 +114,6 @@ def answer_items(
         ``probabilities`` and what the engine measured. ``answer`` is what the model wrote,
         whatever the status, or the choice that it picked.
     """
-    requests = build_requests(
-        task, prompts, items, how=how, sampling=sampling, ask_blocked=ask_blocked
-    )
     labels = {item["id"]: labels_of(task, item, how) for item in items}
 
     def accept(request: Request, text: str) -> None:
@@ -165,7 +162,7 @@ def row_of(item: Item, record: dict, labels: list[str]) -> Row:
         record = without_thoughts(record)
     text, status = record["text"], record["status"]
     if not labels:
-        text = normalize(text)
+        text = normalize(text).replace("\0", "")  # which no reader takes for text
         if status == "ok" and run_on(text) is not None:
             status = "leaked"
     elif status == "ok":

@@ -1,0 +1,81 @@
+"""The options of infer.py: which model, what it is asked, how it answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from infer_module import API_SAMPLING
+from malmat.cli import above_zero, api_options, batch_size, number, parser, positive, share
+from malmat.errors import InputError
+from malmat.lm.choice import NORMALIZATIONS
+from malmat.lm.load import short_name
+from malmat.lm.sampling import Sampling
+from malmat.models import answering_for
+from tasks import TASKS
+
+HERE = Path(__file__).parent
+LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code")
+LOCAL_ONLY += ("score", "normalization", "until")
+API_ONLY = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
+
+
+def arguments(doc: str):
+    """The options of a run, with those of the model's row in models.json and all defaults.
+
+    Raises:
+        InputError: an option for another kind of model.
+    """
+    options = parser(doc)
+    options.add_argument("model", help="row of models.json, API name, hub id, folder, 'embedded'")
+    options.add_argument("type", choices=("api", "local"))
+    options.add_argument("task", choices=tuple(TASKS), help="MALMAT_TASKS=FILE adds your own")
+    options.add_argument("--questions", help="another file of questions")
+    options.add_argument("--output", help="another file for the answers")
+    options.add_argument("--results_dir", default=str(HERE / "results"))
+    options.add_argument("--name", help="the model's name in file names and reports")
+    options.add_argument("--limit", type=positive, help="only the first N questions")
+    options.add_argument("--seed", type=int, help="default: 42 local, none API")
+    options.add_argument("--max_new_tokens", type=positive, help="default: 256 local, 512 API")
+    options.add_argument("--temperature", type=number, help="default: 0.7")
+    options.add_argument("--top_p", type=share, help="default: 0.8 local")
+    own = options.add_argument_group("local models and --base_url servers")
+    own.add_argument("--top_k", type=positive, help="default: 20 local")
+    own.add_argument("--min_p", type=number, help="default: 0 local")
+    own.add_argument("--repetition_penalty", type=above_zero, help="default: 1.15 local")
+    local = options.add_argument_group("local models")
+    local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
+    local.add_argument("--batch_size", type=batch_size, help="default: auto, what fits in memory")
+    local.add_argument("--quantization", choices=("4bit", "8bit"))
+    local.add_argument("--trust_remote_code", action="store_true", default=None)
+    local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
+    local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
+    local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
+    api = options.add_argument_group("API models")
+    servers = {"help": "an OpenAI-compatible server, or several with commas"}
+    unset = {"default": None, "help": "requests at a time: 8"}
+    api_options(api, *API_ONLY, base_url=servers, concurrency=unset, ask_blocked={"default": None})
+    api_options(options, "dry_run")
+    return resolved(options.parse_args())
+
+
+def resolved(args):
+    """The options with those of the model's row in models.json, and the defaults of its kind."""
+    how = answering_for(args.model, kind=args.type, base_url=args.base_url)
+    args.name = args.name or (short_name(args.adapter) if args.adapter else how.name)
+    args.model = how.model
+    for name, value in how.options.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    for name in LOCAL_ONLY if args.type == "api" else API_ONLY:
+        if getattr(args, name) is not None:
+            raise InputError(f"is not for {args.type} models", field=name, fix="Leave it out.")
+    task = TASKS[args.task]
+    defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7, "concurrency": 8}
+    if args.type == "local":
+        defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}
+        defaults |= {"score": task.choose, "normalization": "per_byte"}
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
