@@ -2,7 +2,7 @@
 # The whole chain in one command: slang terms in, a tuned model and a judged comparison out.
 #
 #   ./run.sh                              # the embedded model, ten to twenty minutes on 2 CPU cores
-#   STEPS=300 LIMIT=100 ./run.sh          # more of everything
+#   STEPS=300 CHOICES=120 LIMIT=100 ./run.sh   # more of everything
 #   GEMINI_API_KEY=… ./run.sh             # Gemini writes and judges
 #   MODEL=Qwen/Qwen3-1.7B JUDGE=gpt-4.1 ./run.sh
 #
