@@ -73,6 +73,8 @@ def check_settings(settings: TrainSettings) -> None:
         raise InputError(
             "needs held-out rows", field="early_stopping_patience", fix="Give --eval_data_path."
         )
+    if settings.pack_by and settings.preferences:
+        raise InputError("preference rows are not packed", field="pack_by", fix="Leave it out.")
     if settings.merge:
         _check_merge(settings)
     if sharded():
@@ -172,7 +174,7 @@ def _check_prompts(
     for index in range(0, len(examples), math.ceil(len(examples) / _ROUND_TRIPS)):
         messages, ids = conversations[index], examples[index]["input_ids"]
         prompt = chat.encode_prompt(tokenizer, messages[:-1])
-        if _labelled_from(examples[index]) != len(prompt) or ids[: len(prompt)] != prompt:
+        if labelled_from(examples[index]) != len(prompt) or ids[: len(prompt)] != prompt:
             raise ValueError(
                 f"example {index + 1}: the prompt trained on is not the one of inference"
             )
@@ -209,7 +211,7 @@ def _quantile(ordered: list[int], share: float) -> int:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _labelled_from(example: dict[str, list[int]]) -> int:
+def labelled_from(example: dict[str, list[int]]) -> int:
     labels = example["labels"]
     return next((n for n, label in enumerate(labels) if label != IGNORE), len(labels))
 
@@ -226,7 +228,7 @@ def _check_example(
     number: int,
 ) -> None:
     ids, labels = example["input_ids"], example["labels"]
-    start = _labelled_from(example)
+    start = labelled_from(example)
     if len(ids) != len(labels) or start == len(labels):
         raise ValueError(f"example {number} has no labelled token")
     if labels[-len(end) :] != end:
@@ -335,6 +337,11 @@ def report(
     ]
     if steps:
         lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} examples")
+        if "sequences" in facts:
+            lines.append(
+                f"packing: {facts['examples']:,} examples ride in {facts['sequences']:,} sequences "
+                f"of {facts['sequence_tokens']:,} tokens; a step has {steps['sequences']} of them"
+            )
     if estimate:
         lines += _memory_lines(estimate)
     elif steps:

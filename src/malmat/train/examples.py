@@ -42,6 +42,7 @@ class Examples:
         rows: as read.
         encoded: ``{input_ids, labels}``; of preference rows ``{chosen, rejected}``, each so.
         conversations: the messages of each text (of a preference row: two).
+        kept: the rows of ``encoded``.
         skipped: rows left out because a text is longer than the limit; a cut one would
             end without its terminator, so none is cut.
     """
@@ -66,6 +67,7 @@ class Examples:
             InputError: no row is short enough.
         """
         self.rows = rows
+        self.kept: list[dict] = []
         self.encoded: list[dict] = []
         self.conversations: list[list[dict]] = []
         for row in rows:
@@ -73,6 +75,7 @@ class Examples:
             encoded = [chat.encode_example(tokenizer, messages) for messages in texts]
             if max(len(example["input_ids"]) for example in encoded) > max_length:
                 continue
+            self.kept.append(row)
             self.conversations += texts
             sides = ("chosen", "rejected")
             self.encoded.append(

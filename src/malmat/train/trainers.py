@@ -147,8 +147,10 @@ class AnswerTrainer(_TokenLoss, SFTTrainer):
     def __init__(self, *, model: Any, args: SFTConfig, processing_class: Any, **options: Any):
         self.packed = can_pack(model)
         if self.packed:
-            options["data_collator"] = LabelledPositions(
-                pad_token_id=processing_class.pad_token_id, padding_free=True
+            # Another one is given where the rows are packed already (``cluster_batches``).
+            options.setdefault(
+                "data_collator",
+                LabelledPositions(pad_token_id=processing_class.pad_token_id, padding_free=True),
             )
             args.include_num_input_tokens_seen = "all"  # there is no padding to leave out
         else:
