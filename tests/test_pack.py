@@ -226,7 +226,6 @@ def test_a_packed_run_says_its_sequences_and_resumes_to_the_same_weights(
     record = json.loads((out / "run.json").read_text())
     assert (record["resolved"]["rows"], record["resolved"]["sequences"]) == (9, 5)
     assert record["speed"]["steps"] == 6
-    assert record["data"]["sequence_tokens"] < record["data"]["tokens"]
     assert record["settings"]["pack_by"] == "cluster"
 
     shutil.copytree(out, cut)

@@ -337,10 +337,10 @@ def report(
     ]
     if steps:
         lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} examples")
-        if "sequences" in facts:
+        if "sequences" in steps:
             lines.append(
-                f"packing: {facts['examples']:,} examples ride in {facts['sequences']:,} sequences "
-                f"of {facts['sequence_tokens']:,} tokens; a step has {steps['sequences']} of them"
+                f"packing: {facts['examples']:,} examples ride in {steps['sequences']:,} sequences "
+                f"of {steps['tokens']:,} tokens; a step has {steps['a_step']} of them"
             )
     if estimate:
         lines += _memory_lines(estimate)

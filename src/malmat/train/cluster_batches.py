@@ -31,8 +31,8 @@ class Clusters(LabelledPositions):
     """Lays sequences of ``clusters.sequences`` end to end, with the positions of their branches."""
 
     def torch_call(self, examples: list[dict]) -> dict[str, Any]:
-        """Add ``position_ids``, which go on from the beginning in each branch, and
-        ``seq_lengths``, which ``cluster_attention`` takes."""
+        """Add ``position_ids``, which go on from the beginning in each branch, ``seq_lengths``,
+        which ``cluster_attention`` takes, and an empty mask."""
         plain = [{name: row[name] for name in ("input_ids", "labels")} for row in examples]
         lengths = [row["seq_lengths"] for row in examples]
         positions = torch.cat(
@@ -43,7 +43,11 @@ class Clusters(LabelledPositions):
             ]
         )
         batch = super().torch_call(plain)
-        return batch | {"position_ids": positions[None], "seq_lengths": lengths}
+        # A mask of four dimensions is passed on as it is; without one, transformers would make one
+        # of all pairs of the batch's tokens.
+        mask = torch.ones((1, 1, 1, 1), dtype=torch.bool)
+        own = {"position_ids": positions[None], "attention_mask": mask, "seq_lengths": lengths}
+        return batch | own
 
 
 def cluster_attention(
@@ -150,7 +154,9 @@ def _difference(model: Any, sequence: dict, pad: int) -> str | None:
 @torch.no_grad()
 def _logits(model: Any, batch: dict) -> torch.Tensor:
     """Logits (labelled, vocabulary) of a batch's labelled tokens, in float32."""
-    names = ("input_ids", "position_ids", "logits_to_keep")
-    inputs = {name: batch[name].to(model.device) for name in names}
-    lengths = {"seq_lengths": batch["seq_lengths"]} if "seq_lengths" in batch else {}
-    return model(**inputs, **lengths, use_cache=False).logits[0].float()
+    inputs = {
+        name: value.to(model.device) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+        if name not in ("labels", "shift_labels")
+    }
+    return model(**inputs, use_cache=False).logits[0].float()

@@ -18,10 +18,6 @@ from malmat.train.checks import labelled_from, plan
 from malmat.train.examples import Examples
 from malmat.train.settings import TrainSettings
 
-TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}
-"""Tokens of the sequences in a forward pass, unless one has more. A mask costs attention the
-square of them; a CPU is busy with a few hundred, a GPU that reads a small model is not."""
-
 
 @dataclass(frozen=True)
 class Packed:
@@ -47,18 +43,13 @@ class Packed:
         """Rows of a sequence, on average."""
         return self.rows / len(self.train)
 
-    def counts(self) -> dict[str, int]:
-        """``sequences`` and ``sequence_tokens``, and ``worst_tokens`` and ``worst_labelled`` of the
-        largest batch (``checks.check``)."""
-        tokens = sorted((len(one["input_ids"]) for one in self.train), reverse=True)
-        labelled = sorted(
-            (sum(label != IGNORE for label in one["labels"]) for one in self.train), reverse=True
-        )
+    def worst(self) -> dict[str, int]:
+        """``worst_tokens`` and ``worst_labelled`` of the largest batch (``checks.check``)."""
+        labels = [[label != IGNORE for label in one["labels"]] for one in self.train]
+        size = self.shape[0]
         return {
-            "sequences": len(self.train),
-            "sequence_tokens": sum(tokens),
-            "worst_tokens": sum(tokens[: self.shape[0]]),
-            "worst_labelled": sum(labelled[: self.shape[0]]),
+            "worst_tokens": sum(sorted(map(len, labels))[-size:]),
+            "worst_labelled": sum(sorted(map(sum, labels))[-size:]),
         }
 
 
@@ -144,10 +135,11 @@ def pack(settings: TrainSettings, train: Examples, held: Examples | None, proces
             field="pack_by",
             fix="Give the rows of one dialogue the same 'cluster', or leave --pack_by out.",
         )
-    packed, held_out = (
-        examples and sequences(examples.encoded, [r.get("cluster") for r in examples.kept], most)
-        for examples in (train, held)
-    )
+
+    def packed_from(examples: Examples) -> list[dict]:
+        return sequences(examples.encoded, [row.get("cluster") for row in examples.kept], most)
+
+    packed = packed_from(train)
     shape = _shape(settings, packed, len(train.encoded), processes)
     steps = plan(
         len(packed),
@@ -157,21 +149,17 @@ def pack(settings: TrainSettings, train: Examples, held: Examples | None, proces
         max_steps=settings.max_steps,
         world_size=processes,
     )["steps"]
-    return Packed(packed, held_out, shape, steps, len(train.encoded))
+    return Packed(packed, packed_from(held) if held else None, shape, steps, len(train.encoded))
 
 
 def _shape(
     settings: TrainSettings, packed: list[dict], rows: int, processes: int
 ) -> tuple[int, int]:
-    """(sequences a device, accumulation steps): a step of as many rows as asked for, ``batch_size``
-    of them at once at most, or the tokens that are read at once."""
-    import torch
-
+    """(sequences a device, accumulation steps): about as many rows a step and at once as asked for,
+    and no more tokens at once than ``batch_size`` rows of the greatest length have."""
     each = rows / len(packed)
     effective = settings.batch_size * settings.gradient_accumulation_steps
     share = max(1, round(effective / each / processes))
-    tokens = TOKENS_AT_ONCE["cuda" if torch.cuda.is_available() else "cpu"]
-    longest = max(len(one["input_ids"]) for one in packed)
-    most = max(1, min(round(settings.batch_size / each), tokens // longest))
+    most = max(1, round(settings.batch_size / each))
     size = max(n for n in range(1, most + 1) if share % n == 0)
     return size, share // size

@@ -73,10 +73,16 @@ class Job:
         return math.prod(self.batches.shape) * world_size() * each
 
     def planned(self) -> dict[str, int]:
-        """``steps``, ``effective`` (examples a step) and, packed, ``sequences`` a step."""
+        """``steps``, ``effective`` (examples a step) and, of packed ones, ``sequences``, their
+        ``tokens`` and how many of them are in ``a_step``."""
         steps = {"steps": self.batches.steps, "effective": round(self.step_examples)}
-        sequences = math.prod(self.batches.shape) * world_size()
-        return steps | ({"sequences": sequences} if self.packed else {})
+        if self.packed is None:
+            return steps
+        return steps | {
+            "sequences": len(self.packed.train),
+            "tokens": sum(len(one["input_ids"]) for one in self.packed.train),
+            "a_step": math.prod(self.packed.shape) * world_size(),
+        }
 
 
 def train(job: Job) -> dict:
@@ -233,10 +239,9 @@ def _packed_or_plain(job: Job, model: Any, arguments: Any) -> Any:
         return arguments
     from malmat.train.cluster_batches import prepare
 
-    # Weights that are split among processes cannot be read before the trainer has the model.
     longest = max(job.packed.train, key=lambda one: len(one["input_ids"]))
-    probe = None if sharded() else longest
-    why = prepare(model, probe, job.tokenizer.pad_token_id)
+    # Weights that are split among processes cannot be read before the trainer has the model.
+    why = prepare(model, None if sharded() else longest, job.tokenizer.pad_token_id)
     if why is None:
         return arguments
     job.packed = None

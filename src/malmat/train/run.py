@@ -215,7 +215,7 @@ def _encode(
         print("packing: none, since the model computes its loss itself: plain rows")
     elif settings.pack_by:
         job.packed = pack(settings, examples, held, world_size())
-        facts |= job.packed.counts()
+        facts |= job.packed.worst()
     return job, facts
 
 
