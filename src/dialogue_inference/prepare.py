@@ -2,15 +2,15 @@
 
     python src/dialogue_inference/prepare.py --input train.json --output data/train.jsonl
     python src/dialogue_inference/prepare.py --input dev.json --output dev.jsonl --variant CustomRef
-    python src/dialogue_inference/prepare.py --model NAME --input train.json --refined refined.json \\
+    python src/dialogue_inference/prepare.py --input train.json --refined refined.json --model NAME \\
         --output rows.jsonl
 
 Reads   --input: the contest's file, or what refine.py made of it. With --model, the row of
         models.json says which variant, and whether --input or --refined.
 Writes  --output: a chat row a line: ``id, cluster`` (the dialogue)``, category, messages, choices,
-        options, answer`` (none in test)``, conversation, reference_id``. Where there is an answer the
-        messages end with it ("A. …"), to be trained; infer.py takes the same rows and asks without
-        it.
+        options, answer`` (none in test)``, conversation, reference_id``. Where there is an answer,
+        the messages end with it ("A. …"), to be trained; infer.py takes the same rows and asks
+        without it.
 """
 
 from __future__ import annotations

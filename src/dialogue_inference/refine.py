@@ -1,7 +1,7 @@
 """Refine dialogues: nine steps, none of which loses a marked utterance, a number or a range.
 
-    python src/dialogue_inference/refine.py --input train.json --output data/train_refined.json
-    python src/dialogue_inference/refine.py --input train.json --output out.json --skip symbols merge
+    python src/dialogue_inference/refine.py --input train.json --output refined.json
+    python src/dialogue_inference/refine.py --input a.json --output b.json --skip symbols merge
     python src/dialogue_inference/refine.py --input a.json --output b.json --report report.json
 
 Reads   --input: the contest's file (a list of {id, input, output}).

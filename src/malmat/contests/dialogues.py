@@ -15,8 +15,8 @@ from typing import Any, TypedDict
 
 from malmat.contests.faults import BadRow, Fault, refuse_misread, sound_or_refused
 from malmat.errors import InputError
-from malmat.text.duplicates import squeeze
 from malmat.files import read_rows, row_id
+from malmat.text.duplicates import squeeze
 from malmat.text.korean import normalize
 
 OPTIONS = ("inference_1", "inference_2", "inference_3")

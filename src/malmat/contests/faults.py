@@ -1,4 +1,4 @@
-"""Rows of a contest's file that cannot be used: all are named in one line, or left out on request."""
+"""Rows of a contest's file that cannot be used: one line names them all, or they are left out."""
 
 from __future__ import annotations
 
