@@ -38,13 +38,17 @@ def retrying(stop: threading.Event | None = None) -> Any:
         backoff = min(60.0, 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)
         return max(backoff * RETRY_SCALE, state.outcome.exception().after)
 
+    def is_last(state: Any) -> bool:
+        most = getattr(state.outcome.exception(), "most", None)
+        return most is not None and state.attempt_number >= most
+
     def sleep(seconds: float) -> None:
         if stop.wait(seconds):
             raise Abandoned
 
     return Retrying(
         retry=retry_if_exception_type(Retry),
-        stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(PATIENCE_S),
+        stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(PATIENCE_S) | is_last,
         wait=pause,
         sleep=sleep,
     )
