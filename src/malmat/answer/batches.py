@@ -278,7 +278,8 @@ def submit_batch(
     keys = {key: request.id for key, request in chunk}
     name = f"malmat-{row_id(len(ledger), *keys)}"
     sent = sorted({setting for _, request in chunk for setting in model.sent(request)})
-    entry = {"key": name, "state": "open", "batch": None, "identity": model.identity()}
+    entry: dict[str, Any] = {"key": name, "state": "open", "batch": None}
+    entry["identity"] = model.identity()
     entry |= {"rows": keys, "tokens": tokens, "sent": sent, "without": model.refused}
     ledger.append(entry)
     tried = False

@@ -40,7 +40,7 @@ class Google(Model):
     """What Google's two SDKs have in common."""
 
     provider = "gemini"
-    _KNOWN = ("temperature", "top_p", "max_tokens")
+    _KNOWN: tuple[str, ...] = ("temperature", "top_p", "max_tokens")
 
     def _config(self, request: Request) -> dict[str, Any]:
         """The settings that the SDK knows and the server takes, under Google's names.

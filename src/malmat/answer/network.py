@@ -147,10 +147,10 @@ def stays_in_place(response: Any) -> None:
 
 def ends_in_time(response: Any) -> None:
     """A hook for httpx: reading the body raises its ReadTimeout after ``TOTAL_S``."""
-    library = importlib.import_module(type(response).__module__.partition(".")[0])
+    library: Any = importlib.import_module(type(response).__module__.partition(".")[0])
     stream, end = response.stream, time.monotonic() + TOTAL_S
 
-    class InTime(library.SyncByteStream):
+    class InTime(library.SyncByteStream):  # type: ignore[name-defined]
         def __iter__(self) -> Iterator[bytes]:
             for part in stream:
                 if time.monotonic() > end:

@@ -43,6 +43,19 @@ def room_for_thoughts(model: str, budget: int | None = None) -> int:
     return THINKING_ROOM if thinks else 0
 
 
+def sent_budget(
+    budget: int | None,
+    model: str,
+    base_url: str | None = None,
+    provider: str | None = None,
+    sdk: str = "google-genai",
+) -> dict[str, int]:
+    """The sampling that sends a thinking budget, where the SDK knows one."""
+    provider = provider or provider_of(model, base_url)
+    known = provider == "gemini" and sdk == SDKS[0] and budget is not None
+    return {"thinking_budget": budget} if known else {}  # type: ignore[dict-item]
+
+
 SDKS = ("google-genai", "google-generativeai")
 
 

@@ -188,6 +188,18 @@ def with_earlier_usage(record: dict, journal: Journal) -> dict:
     return {**record, "usage": usage}
 
 
+def asked_otherwise(records: Iterable[dict]) -> dict[str, Any]:
+    """What a result says of how its records came: the settings that a server refused
+    (``without``), and whether tokens were estimated; only what there is."""
+    records = list(records)
+    without = sorted({name for record in records for name in record.get("without", ())})
+    estimated = any("usage_estimated" in record for record in records)
+    return {
+        **({"without": without} if without else {}),
+        **({"tokens_estimated": True} if estimated else {}),
+    }
+
+
 def has_failed(record: dict, request: Request) -> bool:
     """Whether a record is no reply, and another attempt may bring one."""
     refused = (record["finish_reason"] or "").startswith(PROMPT)

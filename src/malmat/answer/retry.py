@@ -30,7 +30,13 @@ def retrying(stop: threading.Event | None = None) -> Any:
     Args:
         stop: ends a wait at once when it is set, with ``Abandoned``.
     """
-    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay
+    from tenacity import (
+        Retrying,
+        retry_if_exception_type,
+        stop_after_attempt,
+        stop_any,
+        stop_before_delay,
+    )
 
     stop = stop or threading.Event()
 
@@ -48,7 +54,11 @@ def retrying(stop: threading.Event | None = None) -> Any:
 
     return Retrying(
         retry=retry_if_exception_type(Retry),
-        stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(PATIENCE_S) | is_last,
+        stop=stop_any(
+            stop_after_attempt(ATTEMPTS),
+            stop_before_delay(PATIENCE_S),
+            is_last,  # type: ignore[arg-type]
+        ),
         wait=pause,
         sleep=sleep,
     )
