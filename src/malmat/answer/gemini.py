@@ -150,6 +150,7 @@ class Gemini(Google):
                     "base_url": base_url,
                     "timeout": int(TIMEOUT_S * 1000),
                     "client_args": client_options(self.server, hooks),
+                    "async_client_args": client_options(self.server),  # made, and never used
                     **({"extra_body": extra_body} if extra_body else {}),
                 },
             )

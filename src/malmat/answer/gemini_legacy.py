@@ -42,7 +42,7 @@ class GeminiLegacy(Google):
         request, location = response.request, response.headers.get("location")
         network.refuse_redirect(response.status_code, request.method, request.url, location)
         end, parts = time.monotonic() + network.TOTAL_S, []
-        for part in response.iter_content(65536):
+        for part in response.iter_content(1):  # more would wait until there are as many
             parts.append(part)
             if time.monotonic() > end:
                 raise TimeoutError(f"no end of the reply after {network.TOTAL_S:g} s")

@@ -59,13 +59,13 @@ def is_on_this_machine(url: str | None) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def client_options(url: str | None, hooks: Iterable[Callable]) -> dict[str, Any]:
+def client_options(url: str | None, hooks: Iterable[Callable] = ()) -> dict[str, Any]:
     """The arguments of an httpx client for a server.
 
     Args:
         hooks: called with each response before its body is read.
     """
-    options: dict[str, Any] = {"event_hooks": {"response": [*hooks]}}
+    options: dict[str, Any] = {"event_hooks": {"response": [*hooks]}} if hooks else {}
     if is_on_this_machine(url):  # neither proxies nor, without TLS, certificates matter
         options["trust_env"] = False
         if urlsplit(url or "").scheme == "http":
