@@ -1,4 +1,4 @@
-"""What is paid for and what is kept: batches, tokens that are not counted, runs that are stopped."""
+"""What is paid for and what is kept: batches, tokens that nobody counts, runs cut short."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_scores_and_questions_of_an_earlier_run_are_kept(script, tmp_path):
             assert script(*words, OPENAI_API_KEY="k").returncode == 0
         before = files_in(tmp_path)
         runs = [(*runs[0], "--n", 3), (*runs[1], "--temperature", 0.1)]
-        for now in ("quota", "bad"):
+        for now in ("quota", "bad"):  # noqa: B007
             for words in runs:
                 result = script(*words, OPENAI_API_KEY="k")
                 assert result.returncode == 1, result.stderr
@@ -384,7 +384,7 @@ def test_a_limit_counts_the_batches_under_way(tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "MOST_ROWS", 1)
     each = Meter("gpt-4o").cost_of(batches.estimated([("k", question(0))], 10))
     model = Batches(without_keys, without_keys, without_keys, name="gpt-4o")
-    with pytest.raises(StopRunning, match="max_cost.*with 2 under way"):
+    with pytest.raises(StopRunning, match=r"max_cost.*with 2 under way"):
         fetch(model, tmp_path, count=5, max_cost=each * 2.5)
     assert len(model.submitted) == 2
 

@@ -96,7 +96,7 @@ def test_a_client_that_cannot_be_made_is_one_line(monkeypatch, kind, name, value
     ["http://[::1/v1", "http://localhost:eight/v1", "http:///v1", "localhost:8000", "ftp://a"],
 )
 def test_an_address_that_is_none(kind, url):
-    with pytest.raises(InputError, match="base_url.*is no address"):
+    with pytest.raises(InputError, match=r"base_url.*is no address"):
         kind("m", url)
 
 
@@ -260,7 +260,7 @@ def test_a_model_without_a_free_quota_stops_too(tmp_path, kind):
 PASSING = [
     error("Rate limit exceeded: free-models-per-min. ", 429, 429),
     error(
-        "Rate limit reached for gpt-4o on requests per min (RPM): Limit 3, Used 3. You can increase "
+        "Rate limit reached for gpt-4o on requests per min (RPM): Limit 3. You can increase "
         "your rate limit by adding a payment method to your account at https://x/account/billing.",
         *("rate_limit_exceeded", 429),
     ),
