@@ -29,7 +29,7 @@ try() { # try LABEL COMMAND …: a failure is noted, Ctrl-C ends everything
 }
 
 # wrote MODEL: a file of answers of that model came since this task began. What infer.py left as it
-# was, as when it had to stop, is not scored as if it were of this run.
+# was (it had to stop, or only planned) is not scored as if it were of this run.
 wrote() {
   [ -n "$(find "$RESULTS" -path '*/infer_results/*' -name "$1_*_results.json" -newer "$began")" ]
 }
@@ -43,7 +43,8 @@ while IFS=$'\t' read -r model type name <&3; do
     echo "=== $name · $task"
     touch "$began"
     try "$name $task (answers)" "$PYTHON" "$here/infer.py" "$model" "$type" "$task" --name "$name" \
-      --results_dir "$RESULTS" ${ARGS:-} || { [ $? -eq 1 ] && wrote "$name"; } || continue
+      --results_dir "$RESULTS" ${ARGS:-} || [ $? -eq 1 ] || continue # no answers: nothing to score
+    wrote "$name" || continue
     try "$name $task (scores)" "$PYTHON" "$here/score.py" --model_name "$name" --score_mode "$task" \
       --results_dir "$RESULTS" --judge="${JUDGE:-}" ${SCORE_ARGS:-} || true
   done
