@@ -88,7 +88,6 @@ def main() -> int:
     plan(args, wanted, terms, meter)
     if args.dry_run:
         return COMPLETE
-
     output, engine = Path(args.output_dir), open_engine(args)
     with (
         Journal(output / "journal.jsonl") as journal,
