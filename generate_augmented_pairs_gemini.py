@@ -23,7 +23,7 @@ from pathlib import Path
 from malmat.answer.api import ApiEngine
 from malmat.answer.batches import BatchEngine
 from malmat.answer.local import LocalEngine
-from malmat.answer.open import SDKS, open_model
+from malmat.answer.open import SDKS, open_model, room_for_thoughts
 from malmat.answer.prices import BATCH_SHARE, Meter
 from malmat.answer.request import Engine
 from malmat.augment import PROMPTS, TOKENS_A_PAIR, Augmentation, Wanted, rejected_rows
@@ -88,7 +88,6 @@ def main() -> int:
     plan(args, wanted, terms, meter)
     if args.dry_run:
         return COMPLETE
-
     output, engine = Path(args.output_dir), open_engine(args)
     with (
         Journal(output / "journal.jsonl") as journal,
@@ -161,6 +160,7 @@ def wanted_pairs(args) -> Wanted:
         thinking={"thinking_budget": args.thinking_budget} if has_budget else {},
         worked=args.provider == "local",
         ask_blocked=args.ask_blocked,
+        room=room_for_thoughts(args.model, args.thinking_budget if has_budget else None),
     )
 
 

@@ -47,7 +47,7 @@ class Wanted:
         sampling: of the pairs (temperature, top_p, max_tokens).
         thinking: the thinking budget, for both kinds of requests, where the SDK has one.
         worked: put the worked example first (for small local models).
-        ask_blocked: as ``Request``.
+        ask_blocked, room: as ``Request``.
     """
 
     pairs_per_term: int
@@ -56,6 +56,7 @@ class Wanted:
     thinking: dict
     worked: bool = False
     ask_blocked: bool = False
+    room: int = 0
 
     def pair_request(self, term: dict, pairs: list[dict] | None = None, sample: int = 0) -> Request:
         """The request for the pairs that a term lacks, which says what there is already.
@@ -80,6 +81,7 @@ class Wanted:
             sample=sample,
             again=NEEDED,
             ask_blocked=self.ask_blocked,
+            room=self.room,
         )
 
     def screen_request(self, pair: dict) -> Request:
@@ -92,6 +94,7 @@ class Wanted:
             schema=VERDICT_SCHEMA,
             again=NEEDED,
             ask_blocked=self.ask_blocked,
+            room=self.room,
         )
 
     def estimate(self, terms: list[dict], *, screen: bool) -> tuple[int, dict[str, int]]:
@@ -182,7 +185,10 @@ def rejected_rows(path: Path) -> Iterator[Callable[[dict], None]]:
         try:
             yield write
         except (StopRunning, KeyboardInterrupt):
-            publish()
+            if handle.tell() or not path.exists():  # a run in which nothing came changes nothing
+                publish()
+            else:
+                temporary.unlink()
             raise
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -104,6 +104,14 @@ def share(text: str) -> float:
     return value
 
 
+def thinking_budget(text: str) -> int:
+    """argparse type: a number of tokens; 0 for no thinking, -1 for as much as the model likes."""
+    value = int(text)
+    if value < -1:
+        raise argparse.ArgumentTypeError("must be -1 or more")
+    return value
+
+
 def json_object(text: str) -> dict:
     """argparse type: a JSON object."""
     try:
@@ -120,8 +128,8 @@ def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
 
     Args:
         options: a parser, or a group of one.
-        names: of ``provider sdk base_url extra_body ask_blocked temperature concurrency max_cost
-            prices dry_run``.
+        names: of ``provider sdk base_url extra_body thinking_budget ask_blocked temperature
+            concurrency max_cost prices dry_run``.
         changes: what one of them has differently here: ``temperature={"default": 0.7}``.
     """
     from malmat.answer.open import SDKS
@@ -131,6 +139,10 @@ def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
         "sdk": {"choices": SDKS, "default": SDKS[0], "help": "Gemini only"},
         "base_url": {"help": "an OpenAI-compatible server"},
         "extra_body": {"type": json_object, "help": "JSON that is sent with each request (API)"},
+        "thinking_budget": {
+            "type": thinking_budget,
+            "help": "tokens for thinking, on top (API): 8192 for models that think",
+        },
         "ask_blocked": {"action": "store_true", "help": "ask again what a provider has blocked"},
         "temperature": {"type": number},
         "concurrency": {"type": positive, "default": 8, "help": "requests at a time (API)"},
