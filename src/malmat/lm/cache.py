@@ -81,7 +81,7 @@ def gathered(parts: list[tuple[Cache, torch.Tensor, torch.Tensor]], room: int = 
         room: tokens that can be added before the buffers grow.
     """
     whole = Cache(layer_class_to_replicate=RoomyLayer)
-    for index, layers in enumerate(zip(*(part[0].layers for part in parts), strict=True)):
+    for layers in zip(*(part[0].layers for part in parts), strict=True):
         taken = [
             (layer.keys, layer.values, *part[1:]) for layer, part in zip(layers, parts, strict=True)
         ]
