@@ -23,11 +23,11 @@ LOGITS_AT_ONCE = 2**26
 WORTH = 16
 """Tokens that have to be saved for a shared beginning to be read on its own."""
 
-ENOUGH = 384
-"""Tokens from which on a forward pass gains nothing on the CPU by further rows."""
+ENOUGH = {"cpu": 256, "cuda": 4096}
+"""Tokens from which on a forward pass gains nothing by further rows."""
 
-PADDING = 1 / 16
-"""Padding among the tokens of a pass beyond which it is better cut in two."""
+PADDING = 1 / 32
+"""Padding among the tokens of such a pass, beyond which it is better cut in two."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,12 @@ def branch_log_probabilities(
         for (index, _, branch), sequence, above in zip(branches, sequences, last, strict=True)
     ]
     places = max(1, LOGITS_AT_ONCE // model.get_output_embeddings().weight.shape[0])
+    enough = ENOUGH.get(model.device.type, ENOUGH["cuda"])
     found: dict[Leaf, list] = {}
     with torch.inference_mode():
         for depth in range(-1, max((node.depth for node in nodes), default=-1) + 1):
             level = [node for node in nodes if node.depth == depth]
-            for some in _chunks(level, rows, len(level)):
+            for some in _chunks(level, rows, len(level), enough):
                 reading, _ = _read(model, some, pad, [(0, 0)])
                 for row, node in enumerate(some):
                     node.read = (reading, row)
@@ -173,7 +174,7 @@ def branch_log_probabilities(
                 if node.depth < depth:
                     node.read = None
             ends = [leaf for leaf in leaves if (leaf.above.depth if leaf.above else -1) == depth]
-            for chunk in _chunks(ends, rows, places):
+            for chunk in _chunks(ends, rows, places, enough):
                 for leaf, values in zip(chunk, _leaves(model, chunk, pad), strict=True):
                     found[leaf] = values
     ordered: list[list] = [[] for _ in prompts]
@@ -182,7 +183,7 @@ def branch_log_probabilities(
     return ordered
 
 
-def _chunks(items: list, rows: int, places: int) -> Iterator[list]:
+def _chunks(items: list, rows: int, places: int, enough: int) -> Iterator[list]:
     """Nodes or leaves of like length: at most so many rows and, unless it is one leaf, so many
     wanted places; fewer where more would be padding."""
     chunk: list = []
@@ -191,7 +192,7 @@ def _chunks(items: list, rows: int, places: int) -> Iterator[list]:
         more = len(getattr(item, "wanted", ()))
         size = tokens + len(item.tokens)
         filled = (len(chunk) + 1) * len(chunk[0].tokens) if chunk else size
-        padded_out = tokens >= ENOUGH and filled - size > PADDING * filled
+        padded_out = tokens >= enough and filled - size > PADDING * filled
         if chunk and (len(chunk) == rows or wanted + more > places or padded_out):
             yield _by_reading(chunk)
             chunk, tokens, wanted = [], 0, 0
