@@ -49,6 +49,7 @@ from malmat.answer.open import open_model
 from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.request import ASK_AGAIN, Engine
 from malmat.cli import COMPLETE, FAILURES, relative, run, show_settings
+from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.confidence import choice_figures, choice_lines
 from malmat.evaluate.run_record import refuse_another_models
@@ -112,6 +113,8 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
     if any(item.get("choices") for item in items):
         common |= {"score": args.score, "normalization": args.normalization}
         return ChoiceEngine(args.model, **common), None, None
+    if args.permute:
+        raise InputError("no question has choices", field="permute", fix="Leave it out.")
     until = None if args.until == "turn" else args.until
     sampling = Sampling(**given, max_new_tokens=args.max_new_tokens, until=until)
     return LocalEngine(args.model, sampling, **common), None, None
