@@ -231,6 +231,9 @@ def test_the_average_is_of_texts_not_of_positions():
     assert (got["mass"], got["usage"]["input"]) == (pytest.approx(0.2), 30)
     assert [one["order"] for one in got["orders"]] == [list(order) for order in orders]
     assert got["orders"][2]["log_probabilities"] == records[2]["log_probabilities"]
+    cuts = [{**one, "cut": {"pieces": n}} if n else one for n, one in enumerate(records)]
+    assert "cut" not in got
+    assert averaged(cuts, orders, ["A", "B", "C"])["cut"] == {"pieces": 2}
     assert averaged(records[:1], orders[:1], ["A", "B", "C"]) is records[0]
     failed = {"status": "out_of_range", "text": ""}
     assert averaged([records[0], failed, records[1]], orders, ["A", "B", "C"]) is failed
@@ -436,7 +439,7 @@ def test_orders_cuts_and_figures_through_every_stage(script, tmp_path, model_fol
     [path] = folder.glob("*_results.json")
     for row in json.loads(path.read_text(encoding="utf-8")):
         assert [one["chars"] for one in row["likelihoods"]] == [len(o) for o in row["options"]]
-        assert row["answer"] in row["choices"]
+        assert {row["answer"], *row["picks"].values()} <= {*row["choices"]}
 
 
 @pytest.mark.slow

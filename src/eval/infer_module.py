@@ -140,6 +140,9 @@ def row_of(item: Item, record: dict, labels: list[str]) -> Row:
         "output_tokens": record["usage"]["output"],
     }
     row |= {name: record[name] for name in WEIGHED if record.get(name) is not None}
+    if "picks" in row:
+        chosen = dict(zip(labels, item["choices"], strict=True))
+        row["picks"] = {name: chosen[text] for name, text in row["picks"].items()}
     if record.get("thoughts"):
         row["thoughts"] = record["thoughts"]
     if record["error"]:

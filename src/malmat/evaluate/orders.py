@@ -76,22 +76,17 @@ def averaged(records: list[dict], orders: list[Order], labels: list[str]) -> dic
         return failed or records[0]
     back = [[order.index(option) for option in range(len(order))] for order in orders]
     pairs = list(zip(records, back, strict=True))
-    known = "log_probabilities" in records[0]
     logs = []
     for option in range(len(labels)):
-        values = [
-            record["log_probabilities"][places[option]]
-            if known
-            else math.log(max(record["probabilities"][places[option]], 1e-300))
-            for record, places in pairs
-        ]
-        logs.append(normalized(values)[1] - math.log(len(values)))
-    found = spread(normalized(logs)[0])
+        logs.append(normalized([_logs(record)[places[option]] for record, places in pairs])[1])
+    found = spread(normalized(logs)[0])  # sums of as many orders each: means, once scaled to 1
     best = found["probabilities"].index(max(found["probabilities"]))
     merged = {**records[0], **found, "text": labels[best]}
     merged["usage"] = {
         side: sum(record["usage"][side] for record in records) for side in ("input", "output")
     }
+    if cuts := [record["cut"] for record in records if "cut" in record]:
+        merged["cut"] = max(cuts, key=lambda cut: cut["pieces"])
     if "mass" in merged:
         merged["mass"] = math.fsum(record["mass"] for record in records) / len(records)
     if "likelihoods" in merged:
@@ -101,12 +96,21 @@ def averaged(records: list[dict], orders: list[Order], labels: list[str]) -> dic
             name: labels[max(range(len(labels)), key=lambda n: merged["likelihoods"][n][name])]
             for name in merged["picks"]
         }
-    stored = ("log_probabilities", "mass") if known else ("probabilities", "likelihoods")
     merged["orders"] = [
-        {"order": list(order), **{name: record[name] for name in stored}}
+        {"order": list(order), **{name: record[name] for name in STORED if name in record}}
         for record, order in zip(records, orders, strict=True)
     ]
     return merged
+
+
+STORED = ("probabilities", "log_probabilities", "mass", "likelihoods")
+"""What is kept of each order."""
+
+
+def _logs(record: dict) -> list[float]:
+    """Log-probabilities, of texts those of their comparison."""
+    known = record.get("log_probabilities")
+    return known or [math.log(max(p, 1e-300)) for p in record["probabilities"]]
 
 
 def _mean(likelihoods: tuple[dict, ...]) -> dict:
@@ -172,6 +176,6 @@ def following(rows: Iterable[Row]) -> dict | None:
 
 def _pick(one: dict) -> tuple[int, int]:
     """The option that an order picks, and its position."""
-    values = one.get("log_probabilities") or one["probabilities"]
+    values = _logs(one)
     place = values.index(max(values))
     return one["order"][place], place
