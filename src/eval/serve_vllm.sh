@@ -81,7 +81,8 @@ fi
 set -m # a process group of its own: its workers end with it, and Ctrl-C reaches this script first
 "$VLLM" serve "$MODEL" --host "$HOST" --port "$PORT" --tensor-parallel-size "$TENSOR_PARALLEL" \
   --max-model-len "$MAX_LENGTH" --generation-config vllm \
-  --default-chat-template-kwargs '{"enable_thinking": false}' "${options[@]}" >"$LOG" 2>&1 &
+  --default-chat-template-kwargs '{"enable_thinking": false, "skip_reasoning": true, "thinking": false}' \
+  "${options[@]}" >"$LOG" 2>&1 &
 server=$!
 set +m
 

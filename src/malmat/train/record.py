@@ -8,10 +8,8 @@ from pathlib import Path
 
 from malmat.errors import InputError
 from malmat.files import digest, file_digest
-from malmat.lm.load import OWN_BASE, base_of, fingerprint
+from malmat.lm.load import OWN_BASE, RUN_FILE, base_of, fingerprint
 from malmat.train.settings import ASIDE, TrainSettings
-
-RUN_FILE = "run.json"
 
 _NO_KNOBS = {
     *ASIDE,
