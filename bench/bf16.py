@@ -16,7 +16,7 @@ the ways differ in one thing, the rounding of what the optimizer writes:
 Prints  of the last step, over the weights of the projections: the share whose change was lost whole
         (stored as it was before), and the change as it was written over the change that was meant,
         both in the direction of the latter; and the loss on the answers of held rows at the end.
-        What was meant is AdamW's own step, rebuilt from the optimizer's states.
+        What was meant is AdamW's own step in float32, from the same states and gradient.
 """
 
 from __future__ import annotations
@@ -104,12 +104,13 @@ def train(args, way: str, rate: float, batches: list, held: list) -> tuple[float
         for name, weight in model.named_parameters():
             gradient, weight.grad = weight.grad, None
             stored[name].grad = gradient.to(stored[name].dtype)
-        last = step == len(batches)
-        old = {n: p.detach().clone() for n, p in stored.items() if "_proj" in n} if last else {}
+        seen = [n for n in stored if "_proj" in n] if step == len(batches) else []
+        changes = {n: meant(optimizer, stored[n], rate, options, step) for n in seen}
+        old = {n: stored[n].detach().clone() for n in seen}
         optimizer.step()
         optimizer.zero_grad()
-        if last:
-            figures = compare(old, stored, optimizer, rate, options, step)
+        if seen:
+            figures = compare(changes, old, stored)
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 if weight is not stored[name]:
@@ -117,31 +118,32 @@ def train(args, way: str, rate: float, batches: list, held: list) -> tuple[float
     return *figures, before, held_loss(model, held)
 
 
-def compare(old: dict, stored: dict, optimizer, rate: float, options: dict, step: int):
+def meant(optimizer, weight, rate: float, options: dict, step: int):
+    """AdamW's change of a weight in float32, from its states and gradient before the step."""
+    import torch
+
+    (beta1, beta2), gradient = options["betas"], weight.grad.float()
+    state, moments = optimizer.state[weight], []
+    for name in ("exp_avg", "exp_avg_sq"):
+        moment = state[name] if state else torch.zeros_like(gradient)
+        moments.append((moment.dequantize() if hasattr(moment, "codes") else moment).float())
+    first = moments[0].lerp(gradient, 1 - beta1) / (1 - beta1**step)
+    second = moments[1].lerp(gradient.square(), 1 - beta2) / (1 - beta2**step)
+    change = first / (second.sqrt() + options["eps"])
+    return -rate * (change + DECAY * weight.detach().float())
+
+
+def compare(changes: dict, before: dict, stored: dict) -> tuple[float, float]:
     """(share of weights whose change is lost, change written over change meant)."""
     lost = count = 0
-    written = meant = 0.0
-    (beta1, beta2), eps = options["betas"], options["eps"]
-    for name, before in old.items():
-        first, second = moments(optimizer, stored[name])
-        change = first / (1 - beta1**step) / ((second / (1 - beta2**step)).sqrt() + eps)
-        change = -rate * (change + DECAY * before.float())
-        made = stored[name].detach().float() - before.float()
+    written = whole = 0.0
+    for name, change in changes.items():
+        made = stored[name].detach().float() - before[name].float()
         lost += ((made == 0) & (change != 0)).sum().item()
         count += (change != 0).sum().item()
         written += (made * change.sign()).sum().item()
-        meant += change.abs().sum().item()
-    return lost / count, written / meant
-
-
-def moments(optimizer, weight):
-    """Adam's two moments in float32."""
-    state = optimizer.state[weight]
-    dense = (
-        t.dequantize() if hasattr(t, "codes") else t
-        for t in (state["exp_avg"], state["exp_avg_sq"])
-    )
-    return tuple(t.float() for t in dense)
+        whole += change.abs().sum().item()
+    return lost / count, written / whole
 
 
 def summed_loss(model, batch: list[dict], *, mean: bool = False):
