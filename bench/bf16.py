@@ -6,7 +6,8 @@
 Needs torchao (requirements-gpu.txt) and a C++ compiler. Every way begins with the embedded model's
 weights, rounded to bfloat16, and takes the same batches of merged_final.json at a constant rate.
 Forward and backward passes are computed in float32 from the weights as they are stored, so that
-the ways differ in one thing, the rounding of what the optimizer writes:
+the ways differ in one thing, the rounding of what the optimizer writes. The embeddings, two thirds
+of this model and of the work, stay as they are.
 
     float32     float32 weights, torch's AdamW
     nearest     bfloat16 weights, torchao's AdamW with 8-bit states, rounded to the nearest
@@ -89,7 +90,8 @@ def train(args, way: str, rate: float, batches: list, held: list) -> tuple[float
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(weight.bfloat16())
-    stored = dict(model.named_parameters())
+    model.get_input_embeddings().weight.requires_grad_(False)
+    stored = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if way != "float32":
         stored = {name: torch.nn.Parameter(p.detach().bfloat16()) for name, p in stored.items()}
     optim, more = WAYS[way]
@@ -101,9 +103,10 @@ def train(args, way: str, rate: float, batches: list, held: list) -> tuple[float
     before, figures = held_loss(model, held), (0.0, 0.0)
     for step, batch in enumerate(batches, 1):
         summed_loss(model, batch, mean=True).backward()
-        for name, weight in model.named_parameters():
-            gradient, weight.grad = weight.grad, None
-            stored[name].grad = gradient.to(stored[name].dtype)
+        for name, weight in stored.items():
+            computed = model.get_parameter(name)
+            gradient, computed.grad = computed.grad, None
+            weight.grad = gradient.to(weight.dtype)
         seen = [n for n in stored if "_proj" in n] if step == len(batches) else []
         changes = {n: meant(optimizer, stored[n], rate, options, step) for n in seen}
         old = {n: stored[n].detach().clone() for n in seen}
@@ -112,9 +115,9 @@ def train(args, way: str, rate: float, batches: list, held: list) -> tuple[float
         if seen:
             figures = compare(changes, old, stored)
         with torch.no_grad():
-            for name, weight in model.named_parameters():
-                if weight is not stored[name]:
-                    weight.copy_(stored[name])
+            for name, weight in stored.items():
+                if (computed := model.get_parameter(name)) is not weight:
+                    computed.copy_(weight)
     return *figures, before, held_loss(model, held)
 
 

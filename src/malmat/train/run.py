@@ -168,6 +168,11 @@ def _prepare(
     effective = settings.batch_size * settings.gradient_accumulation_steps
     for line in report(facts, {"steps": job.steps, "effective": effective}, estimate, use):
         print(line)
+    if whole := sum(not is_bare(row) for row in data.train):
+        print(
+            f"wording: {whole:,} rows of messages stand as they are, without --wording's prefix, "
+            f"which questions get at inference; {len(data.train) - whole:,} bare questions get it"
+        )
     if note := rounding_note(settings):
         print(note)
     if leaks:
