@@ -3,7 +3,7 @@
     python bench/bf16.py                                  # the embedded model: about half an hour
     python bench/bf16.py --learning_rates 6e-5 --steps 10
 
-Needs torchao (requirements-gpu.txt) and a C++ compiler. Every way begins with the embedded model's
+Needs torchao (requirements-gpu.txt). Every way begins with the embedded model's
 weights, rounded to bfloat16, and takes the same batches of merged_final.json at a constant rate.
 Forward and backward passes are computed in float32 from the weights as they are stored, so that
 the ways differ in one thing, the rounding of what the optimizer writes. The embeddings, two thirds
@@ -14,6 +14,8 @@ of this model and of the work, stay as they are.
                 (as by adamw_8bit, whose CPU code takes minutes a step)
     stochastic  the same, rounded up or down by chance (the default of full fine-tuning)
 
+torchao's step is not compiled here.
+
 Prints  of the last step, over the weights of the projections: the share whose change was lost whole
         (stored as it was before), and the change as it was written over the change that was meant,
         both in the direction of the latter; and the loss on the answers of held rows at the end.
@@ -22,11 +24,13 @@ Prints  of the last step, over the weights of the projections: the share whose c
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
+os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")  # compiling takes longer than 50 plain steps
 
 from malmat.cli import parser, positive, run, show_table  # noqa: E402
 from malmat.train.optimizer import ROUNDED  # noqa: E402

@@ -1,4 +1,4 @@
-"""Models that do not load by themselves: adapters without a base, code of their own, old drivers."""
+"""What models need to load: an adapter its base, own code a library it fits, a card its driver."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_merging_beside_unsloth_happens_in_a_process_of_its_own(
     monkeypatch.setattr("malmat.train.lora.load_model", lambda *a, **k: pytest.fail("here"))
     write_merged(model_folder, tmp_path / "merged")
     assert (tmp_path / "merged" / "model.safetensors").is_file()
-    with pytest.raises(RuntimeError, match="merging .* failed"):
+    with pytest.raises(RuntimeError, match=r"merging .* failed"):
         write_merged(tmp_path / "none", tmp_path / "other")
 
 
