@@ -16,7 +16,7 @@ of this model and of the work, stay as they are.
 
 torchao's step is not compiled here.
 
-Prints  of the last step, over the weights of the projections: the share whose change was lost whole
+Prints  the same of AdamW's first step by arithmetic alone (seconds), and of the last step, over the weights of the projections: the share whose change was lost whole
         (stored as it was before), and the change as it was written over the change that was meant,
         both in the direction of the latter; and the loss on the answers of held rows at the end.
         What was meant is AdamW's own step in float32, from the same states and gradient.
@@ -52,6 +52,7 @@ def arguments():
 
 def main() -> None:
     args = arguments()
+    first_step(args)
     batches, held = read_batches(args)
     lines = [("rate", "weights", "lost", "written / meant", f"held loss, step {args.steps}")]
     for rate in args.learning_rates:
@@ -62,6 +63,24 @@ def main() -> None:
             print("  ".join(lines[-1]), flush=True)
     print()
     show_table(lines)
+
+
+def first_step(args) -> None:
+    """AdamW's first step, which is the rate up or down for every weight, rounded both ways."""
+    import torch
+    from torchao.optim.quant_utils import _fp32_to_bf16_sr
+
+    from malmat.lm.load import load_model
+
+    named = load_model(args.model_name, dtype="float32", device="cpu").named_parameters()
+    weights = torch.cat([p.detach().flatten() for n, p in named if "_proj" in n]).bfloat16().float()
+    for rate in args.learning_rates:
+        change = rate * (torch.randint(0, 2, weights.shape) * 2 - 1) - rate * DECAY * weights
+        for way, rounded in (("nearest", torch.Tensor.bfloat16), ("stochastic", _fp32_to_bf16_sr)):
+            made = rounded(weights + change).float() - weights
+            kept = (made * change.sign()).sum().item() / change.abs().sum().item()
+            lost = (made == 0).float().mean().item()
+            print(f"first step, {rate:g}, {way}: lost {lost:.1%}, written {kept:.1%}", flush=True)
 
 
 def read_batches(args) -> tuple[list[list[dict]], list[dict]]:
