@@ -14,12 +14,10 @@ of this model and of the work, stay as they are.
                 (as by adamw_8bit, whose CPU code takes minutes a step)
     stochastic  the same, rounded up or down by chance (the default of full fine-tuning)
 
-torchao's step is not compiled here.
-
-Prints  the same of AdamW's first step by arithmetic alone (seconds), and of the last step, over the weights of the projections: the share whose change was lost whole
-        (stored as it was before), and the change as it was written over the change that was meant,
-        both in the direction of the latter; and the loss on the answers of held rows at the end.
-        What was meant is AdamW's own step in float32, from the same states and gradient.
+Prints  over the weights of the projections, of AdamW's first step by arithmetic alone (seconds) and
+        of each way's last step: the share whose change was lost whole, and the change as written
+        over the change that was meant (AdamW's in float32, from the same states and gradient); and
+        the loss on the answers of held rows at the end.
 """
 
 from __future__ import annotations
