@@ -57,6 +57,7 @@ from malmat.evaluate.run_record import refuse_another_models
 from malmat.evaluate.task import Item
 from malmat.lm.load import check_model, short_name
 from malmat.lm.sampling import Sampling
+from malmat.train.record import wording_note
 from tasks import TASKS
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
@@ -78,6 +79,14 @@ def main() -> int:
     requests = [asking.requests(item, sampling, **asked) for item in items]
     for name in (name for name in task.slices if not any(name in item for item in items)):
         print(f"note: no question has a '{name}', a slice of {task.name}")
+    if args.type == "local":
+        wording = {
+            name: asking.prompts[name]
+            for name, parts in task.wording.items()
+            if parts == {"question"}
+        }
+        if note := wording_note(args.adapter or args.model, wording):
+            print(note)
     plan([request for some in requests for request in some], meter, output)
     if args.dry_run:
         return COMPLETE

@@ -196,6 +196,67 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     }
 
 
+def write_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Let the chat template write ``<bos>`` where it leaves that to the tokenizer (SOLAR, Zephyr).
+
+    Whoever applies the saved template, as servers do, then sends the prompt that was trained on.
+
+    Returns:
+        Whether the template was changed.
+    """
+    if not getattr(tokenizer, "add_bos_token", False) or tokenizer.bos_token is None:
+        return False
+    if render_prompt(tokenizer, _EXCHANGE[:1]).startswith(tokenizer.bos_token):
+        return False
+    tokenizer.chat_template = "{{- bos_token -}}" + tokenizer.chat_template
+    return True
+
+
+_DATE = re.compile(
+    r"\b(?:\d{1,2} [A-Z][a-z]{2,8}\.? \d{4}|[A-Z][a-z]{2,8} \d{1,2}, \d{4}|\d{4}-\d\d-\d\d)\b"
+)
+
+
+def date_in_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The date that the template writes into every prompt (Llama 3.1 and later), or None;
+    ``today's`` where it is another one each day."""
+    found = _DATE.search(render_prompt(tokenizer, _EXCHANGE[:1]))
+    if found is None:
+        return None
+    return "today's" if "strftime_now" in str(tokenizer.chat_template) else found[0]
+
+
+_EXCHANGE = [
+    {"role": "user", "content": "질문0x5f"},
+    {"role": "assistant", "content": "끝표시0x5e"},
+]
+"""A conversation whose texts no template writes by itself."""
+
+EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*")
+
+
+def answer_lead(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The white space that the template writes between a prompt and its answer: a blank in
+    Llama 2's and Vicuna's, nothing in most. Found once for a template."""
+    known = _LEADS.get(tokenizer)
+    if known is None or known[0] != tokenizer.chat_template:
+        known = _LEADS[tokenizer] = (tokenizer.chat_template, _find_lead(tokenizer))
+    return known[1]
+
+
+_LEADS: WeakKeyDictionary[Any, tuple[Any, str]] = WeakKeyDictionary()
+
+
+def _find_lead(tokenizer: PreTrainedTokenizerBase) -> str:
+    try:
+        whole = EMPTY_THOUGHT.sub("", render_conversation(tokenizer, _EXCHANGE))
+    except ValueError:  # it takes questions only
+        return ""
+    prompt = EMPTY_THOUGHT.sub("", render_prompt(tokenizer, _EXCHANGE[:1]))
+    between = whole.removeprefix(prompt).partition(_EXCHANGE[1]["content"])[0]
+    return "" if between.strip() else between
+
+
 _ENDS: WeakKeyDictionary[Any, tuple[Any, list[int], set[int]]] = WeakKeyDictionary()
 
 
@@ -228,10 +289,9 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def _find_end(tokenizer: PreTrainedTokenizerBase, special: set[int]) -> list[int]:
     name, eos = tokenizer.name_or_path, tokenizer.eos_token_id
-    marker = "끝표시0x5e"
-    question = [{"role": "user", "content": "질문0x5f"}]
-    text = render_conversation(tokenizer, [*question, {"role": "assistant", "content": marker}])
-    _, found, text = text.rpartition(marker)
+    question = _EXCHANGE[:1]
+    text = render_conversation(tokenizer, _EXCHANGE)
+    _, found, text = text.rpartition(_EXCHANGE[1]["content"])
     if not found:
         raise ValueError(f"{name}: the chat template does not write the assistant's answer whole")
     ids = _ids(tokenizer, text)
@@ -290,12 +350,12 @@ def encode_answers(
 
     An answer is tokenized in its place, since some tokenizers write "▁A" for a lone "A". Where
     a token straddles the border, the prompt's ids are what inference will see, and stay. White
-    space around an answer, which templates trim, is left out.
+    space around an answer is left out, and written as the template does (``answer_lead``).
     """
-    text = render_prompt(tokenizer, messages)
+    text, lead = render_prompt(tokenizer, messages), answer_lead(tokenizer)
     prompt = _with_bos(tokenizer, _ids(tokenizer, text))
     targets = []
-    for answer in (answer.strip() for answer in answers):
+    for answer in (lead + answer.strip() for answer in answers):
         together = _with_bos(tokenizer, _ids(tokenizer, text + answer))
         fits = together[: len(prompt)] == prompt
         targets.append(together[len(prompt) :] if fits else _ids(tokenizer, answer))

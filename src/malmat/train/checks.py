@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malmat.errors import InputError
 from malmat.lm import chat
-from malmat.lm.chat import IGNORE
-from malmat.lm.load import no_model, quiet, resolve, sharded
+from malmat.lm.chat import EMPTY_THOUGHT, IGNORE
+from malmat.lm.device import check_driver, sharded
+from malmat.lm.load import no_model, quiet, resolve
+from malmat.lm.remote import check_own_code
 from malmat.train.lora import is_adapter
 from malmat.train.memory import PARTS
+from malmat.train.optimizer import check_optimizer
 from malmat.train.record import root_of
 from malmat.train.settings import TrainSettings
 
@@ -35,9 +37,6 @@ _PROBE = [
 ]
 
 
-_EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*")
-
-
 _ROUND_TRIPS = 500
 """Conversations rendered a second time; more would take longer than the rest together."""
 
@@ -49,17 +48,17 @@ def check_settings(settings: TrainSettings) -> None:
         InputError: naming the option.
     """
     quiet()
+    check_driver()
     from transformers import SchedulerType
-    from transformers.training_args import OptimizerNames
 
     for field, known in (
         ("lr_scheduler_type", [name.value for name in SchedulerType]),
-        ("optim", [name.value for name in OptimizerNames]),
         ("report_to", ["tensorboard", "wandb", "trackio", "none"]),
     ):
         value = getattr(settings, field)
         if value not in known:
             raise InputError(f"unknown: '{value}'", field=field, fix=f"One of {', '.join(known)}.")
+    check_optimizer(settings)
     if settings.report_to != "none" and not importlib.util.find_spec(settings.report_to):
         raise InputError(
             f"{settings.report_to} is not installed",
@@ -75,6 +74,8 @@ def check_settings(settings: TrainSettings) -> None:
         )
     if settings.pack_by and settings.preferences:
         raise InputError("preference rows are not packed", field="pack_by", fix="Leave it out.")
+    if settings.trust_remote_code:
+        check_own_code(resolve(root_of(settings.model_name)))
     if settings.merge:
         _check_merge(settings)
     if sharded():
@@ -134,7 +135,8 @@ def check(
         ``examples, skipped, tokens, labelled_tokens, labelled_share, mean, median, p95,
         longest`` (tokens an example), ``worst_tokens, worst_labelled`` (of the batch with
         the longest examples), ``terminator``, ``terminators`` (where generation stops),
-        ``pad_is_terminator``, ``thinking`` (``off``, or None where the template knows none).
+        ``pad_is_terminator``, ``thinking`` (``off``, or None where the template knows none),
+        ``date`` (that the template writes into a prompt, or None).
 
     Raises:
         ValueError: an example whose labels are not the answer with the turn's end, two
@@ -158,6 +160,7 @@ def check(
         "terminators": tokenizer.convert_ids_to_tokens(chat.terminators(tokenizer)),
         "pad_is_terminator": pad == stop,
         "thinking": thinking,
+        "date": chat.date_in_prompt(tokenizer),
     }
 
 
@@ -264,7 +267,7 @@ def thinking_off(tokenizer: PreTrainedTokenizerBase) -> str | None:
             "switched off: answers would be trained as thoughts; use the instruct model"
         )
     known = any(name in str(tokenizer.chat_template) for name in chat.THINKING_OFF)
-    return "off" if known or _EMPTY_THOUGHT.search(prompt) else None
+    return "off" if known or EMPTY_THOUGHT.search(prompt) else None
 
 
 def round_trip(
@@ -273,7 +276,8 @@ def round_trip(
     """Whether a whole conversation is the prompt of inference, the answer and the end of turn.
 
     An empty thinking block is passed over: some templates (EXAONE 4) write it before
-    an answer in the making only. What is trained is what inference sees.
+    an answer in the making only. What is trained is what inference sees. White space that the
+    template writes before an answer is part of what is trained.
 
     Raises:
         ValueError: saying where the two renderings part.
@@ -281,8 +285,8 @@ def round_trip(
     prompt = chat.render_prompt(tokenizer, messages[:-1])
     answer = messages[-1]["content"].strip()
     trained = [*messages[:-1], {**messages[-1], "content": answer}]
-    whole = _EMPTY_THOUGHT.sub("", chat.render_conversation(tokenizer, trained))
-    expected = _EMPTY_THOUGHT.sub("", prompt) + answer
+    whole = EMPTY_THOUGHT.sub("", chat.render_conversation(tokenizer, trained))
+    expected = EMPTY_THOUGHT.sub("", prompt) + chat.answer_lead(tokenizer) + answer
     if whole.startswith(expected):
         return
     at = next((n for n, (a, b) in enumerate(zip(expected, whole, strict=False)) if a != b), None)
@@ -335,6 +339,12 @@ def report(
         + f", generation stops at {', '.join(facts['terminators'])}"
         + ("; thinking is off" if facts["thinking"] else ""),
     ]
+    if date := facts.get("date"):
+        daily = ", so that prompts of another day differ from those trained on"
+        lines.append(
+            f"note: the chat template writes a date into every prompt: {date}"
+            + (daily if date == "today's" else "")
+        )
     if steps:
         lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} examples")
         if "sequences" in steps:
@@ -364,6 +374,8 @@ def _memory_lines(estimate: dict[str, Any]) -> list[str]:
         f"({estimate['device']}): {parts}; {estimate['trained'] / 1e6:,.1f} of "
         f"{estimate['parameters'] / 1e6:,.1f} million parameters are trained"
     ]
+    if estimate["offloaded"]:
+        lines.append(f"memory of the machine beside it: {estimate['offloaded']:.1f} GiB")
     if not estimate["fits"]:
         lines.append(
             "warning: it will hardly fit. A smaller --batch_size with more "

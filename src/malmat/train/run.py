@@ -16,7 +16,9 @@ from typing import Any
 from malmat.cli import provenance, relative, show_settings
 from malmat.errors import InputError
 from malmat.files import write_json, write_text
-from malmat.lm.load import default_dtype, load_tokenizer, sharded
+from malmat.lm import chat
+from malmat.lm.device import default_dtype, offloaded, sharded
+from malmat.lm.load import load_tokenizer
 from malmat.text.leaks import leak_gate
 from malmat.train.card import loss_curve, model_card, read_card
 from malmat.train.checkpoints import all_checkpoints, clear, is_whole
@@ -26,6 +28,7 @@ from malmat.train.examples import Examples, is_bare, read_training_rows, read_wo
 from malmat.train.licence import licence
 from malmat.train.loop import Build, Job, finish, train
 from malmat.train.memory import memory
+from malmat.train.optimizer import rounding_note
 from malmat.train.record import (
     RUN_FILE,
     batch_shape,
@@ -165,6 +168,13 @@ def _prepare(
     use = licence(settings.model_name)
     for line in report(facts, job.planned(), estimate, use):
         print(line)
+    if whole := sum(not is_bare(row) for row in data.train):
+        print(
+            f"wording: {whole:,} rows of messages stand as they are, without --wording's prefix, "
+            f"which questions get at inference; {len(data.train) - whole:,} bare questions get it"
+        )
+    if note := rounding_note(settings):
+        print(note)
     if leaks:
         print(f"leaks: {len(leaks)} training rows hold what the evaluation asks (--allow_leaks)")
     print(f"→ {relative(settings.output)}", flush=True)
@@ -186,6 +196,8 @@ def _encode(
     """
     tokenizer = load_tokenizer(settings.model_name, trust_remote_code=settings.trust_remote_code)
     tokenizer.padding_side = "right"
+    if chat.write_bos(tokenizer):
+        print(f"  the chat template leaves {tokenizer.bos_token} out: it is written into the copy")
     options: dict[str, Any] = {"max_length": settings.max_seq_length, "wording": data.wording}
     held = None
     try:
@@ -238,7 +250,9 @@ def _with_checkpointing(
             lora_modules=lora.lora_modules if lora else "all-linear",
             optim=settings.optim,
             gradient_checkpointing=checkpointing,
-            shards=world_size() if sharded() else 1,
+            shards=world_size() if sharded() else None,
+            offload=offloaded(),
+            embeddings_cast=not settings.unsloth,
             trust_remote_code=settings.trust_remote_code,
         )
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,15 @@ def can_pack(model: torch.nn.Module) -> bool:
 
 @dataclass
 class LabelledPositions(DataCollatorForLanguageModeling):
-    """TRL's padding-free batch, and the positions that the output head is needed at."""
+    """TRL's padding-free batch, and the positions that the output head is needed at.
+
+    Args:
+        return_flash_attn_kwargs: adds where each example begins and ends, as transformers'
+            ``DataCollatorWithFlattening`` does, so that FlashAttention need not find it in the
+            position ids anew in each layer (a wait for the GPU each).
+    """
+
+    return_flash_attn_kwargs: bool = False
 
     def torch_call(self, examples: list[dict]) -> dict[str, torch.Tensor]:
         """Add ``logits_to_keep`` (positions before a labelled token) and ``shift_labels`` (those
@@ -55,7 +64,13 @@ class LabelledPositions(DataCollatorForLanguageModeling):
         batch = super().torch_call(examples)
         following = batch["labels"][:, 1:]
         places = (following[0] != IGNORE).nonzero()[:, 0]
-        return batch | {"logits_to_keep": places, "shift_labels": following[:, places]}
+        batch |= {"logits_to_keep": places, "shift_labels": following[:, places]}
+        if self.return_flash_attn_kwargs:
+            lengths = [len(example["input_ids"]) for example in examples]
+            bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+            batch |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), bounds)
+            batch |= dict.fromkeys(("max_length_q", "max_length_k"), max(lengths))
+        return batch
 
 
 def data_set(examples: list[dict]) -> Dataset:
@@ -150,7 +165,12 @@ class AnswerTrainer(_TokenLoss, SFTTrainer):
             # Another one is given where the rows are packed already (``cluster_batches``).
             options.setdefault(
                 "data_collator",
-                LabelledPositions(pad_token_id=processing_class.pad_token_id, padding_free=True),
+                LabelledPositions(
+                    pad_token_id=processing_class.pad_token_id,
+                    padding_free=True,
+                    return_flash_attn_kwargs=model.config._attn_implementation
+                    == "flash_attention_2",
+                ),
             )
             args.include_num_input_tokens_seen = "all"  # there is no padding to leave out
         else:
