@@ -162,9 +162,10 @@ def _render(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; "
             "use an instruction-tuned model or a folder with chat_template.jinja"
         )
+    said = [{key: one[key] for key in one if key != "weight"} for one in messages]
     try:
         return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt, **THINKING_OFF
+            said, tokenize=False, add_generation_prompt=add_generation_prompt, **THINKING_OFF
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
@@ -307,10 +308,6 @@ def encode_example(
 ) -> dict[str, list[int]]:
     """A training example: the last message is the target, everything before it the prompt.
 
-    In a conversation of several turns the earlier answers carry no loss: templates write them
-    differently from an answer in the making (Qwen3 drops the thinking block), so that only the
-    last one is trained as it is generated.
-
     Returns:
         ``input_ids`` and ``labels`` of one length; labels are -100 on the prompt,
         live on the answer (without white space around it, which templates trim) and on
@@ -319,3 +316,41 @@ def encode_example(
     prompt, [target] = encode_answers(tokenizer, messages[:-1], [messages[-1]["content"]])
     target = target + end_of_turn(tokenizer)
     return {"input_ids": prompt + target, "labels": [IGNORE] * len(prompt) + target}
+
+
+def encode_conversation(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], turns: list[int], max_length: int
+) -> list[tuple[dict[str, list[int]], list[int]]]:
+    """Training examples in which each answer of a conversation is trained once, as it is generated.
+
+    An example ends with an answer. An earlier answer is trained in it, too, if the example begins
+    with what inference would see and write there: prompt, answer and end of turn. Where the
+    template writes earlier answers in another way (Qwen3 without the thinking block that opens an
+    answer in the making, SOLAR without an end), they are examples of their own.
+
+    Args:
+        turns: the places of the answers to be trained, in ascending order.
+        max_length: tokens that an example may have; answers that end beyond it are left out.
+
+    Returns:
+        (the example as of ``encode_example``, the places of the answers that it trains), the one
+        with the last answer first.
+    """
+    left = {turn: encode_example(tokenizer, messages[: turn + 1]) for turn in turns}
+    left = {turn: one for turn, one in left.items() if len(one["input_ids"]) <= max_length}
+    examples = []
+    while left:
+        last, example = left.popitem()
+        inside = [turn for turn, one in left.items() if _begins_with(example, one)]
+        for turn in inside:
+            earlier = left.pop(turn)["labels"]
+            example["labels"][: len(earlier)] = [
+                own if label == IGNORE else label
+                for own, label in zip(example["labels"], earlier, strict=False)
+            ]
+        examples.append((example, [*inside, last]))
+    return examples
+
+
+def _begins_with(example: dict[str, list[int]], other: dict[str, list[int]]) -> bool:
+    return example["input_ids"][: len(other["input_ids"])] == other["input_ids"]

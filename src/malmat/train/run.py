@@ -198,6 +198,7 @@ def _encode(
             examples.texts(),
             examples.conversations,
             skipped=examples.skipped,
+            shortened=examples.shortened,
             batch_size=settings.batch_size * (2 if settings.preferences else 1),
         )
     except ValueError as error:
