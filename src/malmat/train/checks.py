@@ -134,7 +134,7 @@ def check(
     Returns:
         ``examples, answers, skipped, shortened, tokens, labelled_tokens, labelled_share``,
         ``mean, median, p95, longest`` (tokens an example), ``worst_tokens, worst_labelled`` (of
-        the batch with the longest examples), ``terminator``, ``terminators`` (where generation stops),
+        the batch with the longest examples), ``terminator, terminators`` (where generation stops),
         ``pad_is_terminator``, ``thinking`` (``off``, or None where the template knows none).
 
     Raises:

@@ -84,6 +84,8 @@ def train(job: Job) -> dict:
         arguments.eval_on_start = True  # where the base model stands
     transformers.set_seed(settings.seed)
     trainer = _trainer(job, arguments, before)
+    if trainer.padded_because:
+        print(f"  rows are padded, not packed: {trainer.padded_because}", flush=True)
     start = time.perf_counter()
     try:
         _run(trainer, job, checkpoint, before)
