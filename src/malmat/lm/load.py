@@ -234,14 +234,15 @@ def _adapted(model: Any, adapter: str, merge: bool) -> Any:
 
 
 def _untie(model: Any) -> None:
-    """Give an adapted output head weights of its own where it shares the embeddings', which
-    merging would change along with it."""
+    """Give the output head weights of its own where it shares the embeddings' and one of the two
+    is adapted: merging would change the other along with it."""
     import torch
 
-    head = model.get_output_embeddings()
-    shared = model.get_input_embeddings().weight
-    if hasattr(head, "base_layer") and head.base_layer.weight is shared:
-        head.base_layer.weight = torch.nn.Parameter(shared.detach().clone())
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    adapted = [place for place in (head, embeddings) if hasattr(place, "base_layer")]
+    own = getattr(head, "base_layer", head)
+    if adapted and own is not None and own.weight is embeddings.weight:
+        own.weight = torch.nn.Parameter(own.weight.detach().clone())
         model.config.get_text_config().tie_word_embeddings = False
         model.config.tie_word_embeddings = False
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,35 @@ def check_settings(settings: TrainSettings) -> None:
         _check_merge(settings)
     if sharded():
         _check_sharded(settings)
+
+
+def check_vocabulary(settings: TrainSettings, tokenizer: Any, rows: Iterable[list[int]]) -> None:
+    """Refuse tokens that the model has no embedding for, as far as its config tells.
+
+    Args:
+        rows: token ids of all texts, in training and held out.
+
+    Raises:
+        InputError: naming the token.
+    """
+    from transformers import AutoConfig
+
+    source = resolve(root_of(settings.model_name))
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=settings.trust_remote_code)
+    except (OSError, ValueError):  # said when the model is loaded
+        return
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    largest = max(tokenizer.pad_token_id or 0, max(max(ids) for ids in rows))
+    if size is not None and largest >= size:
+        token = tokenizer.convert_ids_to_tokens(largest)
+        raise InputError(
+            f"token {largest} of the tokenizer ({token!r}) is beyond the model's {size} embeddings",
+            path=settings.model_name,
+            field="model_name",
+            fix="Use the model's own tokenizer, or resize its embeddings (resize_token_embeddings) "
+            "and save it.",
+        )
 
 
 def _check_merge(settings: TrainSettings) -> None:

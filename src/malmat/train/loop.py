@@ -14,10 +14,10 @@ from typing import Any
 
 from malmat.errors import StopRunning
 from malmat.files import write_json
-from malmat.lm import chat
 from malmat.lm.load import OWN_BASE
 from malmat.train.checkpoints import COMPLETE_FILE, all_checkpoints, newest_checkpoint, seal
 from malmat.train.examples import Examples
+from malmat.train.generation import prepare_generation
 from malmat.train.lora import write_merged
 from malmat.train.record import RUN_FILE, json_of, rank, world_size
 from malmat.train.settings import TrainSettings
@@ -178,8 +178,7 @@ def _trainer(job: Job, arguments: Any, before: Any) -> Any:
             stopping.early_stopping_patience_counter = kept["early_stopping_patience_counter"]
         callbacks.append(stopping)
     model, adapter = job.build(settings)
-    # Saved along, so that other servers stop there, too.
-    model.generation_config.eos_token_id = chat.terminators(job.tokenizer, model.generation_config)
+    prepare_generation(model, job.tokenizer)  # saved along, so that other servers stop there, too
     if uses_liger(job):
         from transformers.integrations.liger import apply_liger_kernel
 

@@ -20,8 +20,9 @@ from malmat.lm.load import default_dtype, load_tokenizer, sharded
 from malmat.text.leaks import leak_gate
 from malmat.train.card import loss_curve, model_card, read_card
 from malmat.train.checkpoints import all_checkpoints, clear, is_whole
-from malmat.train.checks import check, check_settings, plan, report
+from malmat.train.checks import check, check_settings, check_vocabulary, plan, report
 from malmat.train.examples import Examples, is_bare, read_training_rows, read_wording
+from malmat.train.hub import check_upload, upload
 from malmat.train.licence import licence
 from malmat.train.loop import Build, Job, finish, train
 from malmat.train.memory import memory
@@ -77,6 +78,8 @@ def fit(
     same = _is_same_run(settings, identity)
     if same and _is_done(settings):
         return
+    if rank() == 0:
+        check_upload(settings)
     job, about = _prepare(settings, build, data, items, terms, own_loss)
     if settings.dry_run:
         return
@@ -116,7 +119,10 @@ def _is_same_run(settings: TrainSettings, identity: str) -> bool:
     state = read_run(settings.output)
     same = state.get("identity") == identity and settings.resume == "auto"
     anew = settings.overwrite or settings.resume == "never"
-    if not same and (state or all_checkpoints(settings.output)) and not anew:
+    begun = state.get("status") == "done" or any(map(is_whole, all_checkpoints(settings.output)))
+    if (
+        begun and not same and not anew
+    ):  # a run that failed before its first checkpoint left nothing
         raise InputError(
             "the folder holds a run with other settings or data",
             path=settings.output,
@@ -138,7 +144,7 @@ def _is_done(settings: TrainSettings) -> bool:
         finish(settings)
     print(f"already trained: {relative(output)}")
     if rank() == 0:
-        _push(settings)
+        upload(settings)
     return True
 
 
@@ -203,6 +209,8 @@ def _encode(
         )
     except ValueError as error:
         raise InputError(str(error), field="model_name") from None
+    texts = [*examples.texts(), *(held.texts() if held else ())]
+    check_vocabulary(settings, tokenizer, (text["input_ids"] for text in texts))
     shape = batch_shape(settings.batch_size, settings.gradient_accumulation_steps, world_size())
     steps = plan(
         len(examples.encoded),
@@ -251,21 +259,5 @@ def _write(settings: TrainSettings, record: dict[str, Any]) -> None:
     write_text(settings.output / "README.md", model_card(record))
     loss_curve(record["losses"], settings.output / "loss_curve.png")
     write_json(settings.output / RUN_FILE, record)
-    _push(settings)
     print(f"wrote {relative(settings.output)}")
-
-
-def _push(settings: TrainSettings) -> None:
-    """Upload the result where that was asked for."""
-    if not settings.push_to_hub:
-        return
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    api.create_repo(settings.push_to_hub, private=settings.private, exist_ok=True)
-    api.upload_folder(
-        repo_id=settings.push_to_hub,
-        folder_path=settings.output,
-        ignore_patterns=["checkpoint-*", "runs/*"],
-    )
-    print(f"uploaded {settings.push_to_hub} ({'private' if settings.private else 'public'})")
+    upload(settings)

@@ -84,7 +84,7 @@ class _Counted:
             lengths = [len(ids) for ids in rows["input_ids"]]
         return ByEpoch(
             len(rows),
-            args.data_seed,
+            args.seed if args.data_seed is None else args.data_seed,
             lambda: int(self.state.epoch or 0),
             lengths=lengths,
             together=args.train_batch_size * args.gradient_accumulation_steps,
