@@ -356,3 +356,40 @@ def test_a_failed_upload_is_one_line_and_the_same_command_uploads_what_was_kept(
     assert files["adapter_model.safetensors"] == weights
     assert {"run.json", "README.md"} <= set(files)
     assert not any(name.startswith("checkpoint-") for name in files)
+
+
+# ------------------------------------------------------------------- rows of an older split
+
+
+def test_a_split_of_rows_that_have_changed_since_is_said_with_the_way_out(
+    tmp_path, script, model_folder
+):
+    source, folder = write_pairs(tmp_path / "pairs of mine.jsonl"), tmp_path / "data"
+    split = ["src/data/split.py", "--input", source, "--output_dir", folder, "--leaks", "report"]
+    result = script(*split)
+    assert result.returncode == 0, result.stderr
+    rows, output = folder / "train.jsonl", tmp_path / "o"
+    words = [*command(model_folder, rows, output, LORA, max_steps=1, allow_leaks=()), "--dry_run"]
+
+    def warned(*command_line) -> list[str]:
+        result = script(*command_line)
+        assert result.returncode == 0, result.stderr
+        return [line for line in result.stdout.splitlines() if line.startswith("warning")]
+
+    source.touch()  # as a checkout does
+    assert warned(*words) == []
+    source.write_text(source.read_text() + '\n{"question": "새 질문", "answer": "새 대답"}')
+    (line,) = warned(*words)
+    assert str(source) in line
+    assert str(rows) in line
+    assert line.endswith(f"src/data/split.py --input '{source}' --output_dir {folder}")
+    assert warned("src/train/rows.py", "--dry_run", "--data_path", rows) == [line]
+    assert script(*split).returncode == 0
+    assert warned(*words) == []
+
+    record = json.loads((folder / "split.json").read_text())  # as split.py left it before
+    del record["input"]
+    (folder / "split.json").write_text(json.dumps(record))
+    assert warned(*words) == []
+    source.touch()
+    assert len(warned(*words)) == 1

@@ -74,6 +74,10 @@ class _Counted:
     """A trainer that counts each token or pair of a step alike, and each held-out row once, on
     any number of processes, and whose rows come in the order of ``order.ByEpoch``."""
 
+    args: Any
+    accelerator: Any
+    state: Any
+    train_dataset: Any
     padded_because: str | None = None
     """Why rows are padded where they could be packed (``packing.why_padded``)."""
 
