@@ -119,10 +119,9 @@ def _is_same_run(settings: TrainSettings, identity: str) -> bool:
     state = read_run(settings.output)
     same = state.get("identity") == identity and settings.resume == "auto"
     anew = settings.overwrite or settings.resume == "never"
+    # A run that failed before its first checkpoint has left nothing that could be lost.
     begun = state.get("status") == "done" or any(map(is_whole, all_checkpoints(settings.output)))
-    if (
-        begun and not same and not anew
-    ):  # a run that failed before its first checkpoint left nothing
+    if begun and not same and not anew:
         raise InputError(
             "the folder holds a run with other settings or data",
             path=settings.output,
