@@ -172,7 +172,10 @@ def pairs_of_row(row: Any, path: str | Path, line: int) -> list[dict]:
     if shape is None:
         problem = f"a row with the keys {', '.join(row)[:60]} is no dialogue"
         raise InputError(problem, path=path, line=line, fix=_SHAPES)
-    return validate(shape, row, path=path, line=line).pairs()
+    pairs = validate(shape, row, path=path, line=line).pairs()
+    if row.get("cluster") in (None, ""):
+        return pairs
+    return [{**pair, "cluster": str(row["cluster"])} for pair in pairs]
 
 
 def as_answer(row: Any) -> Any:

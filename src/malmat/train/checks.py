@@ -74,6 +74,8 @@ def check_settings(settings: TrainSettings) -> None:
         raise InputError(
             "needs held-out rows", field="early_stopping_patience", fix="Give --eval_data_path."
         )
+    if settings.pack_by and settings.preferences:
+        raise InputError("preference rows are not packed", field="pack_by", fix="Leave it out.")
     if settings.merge:
         _check_merge(settings)
     if sharded():
@@ -334,6 +336,11 @@ def report(
         )
     if steps:
         lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} examples")
+        if "sequences" in steps:
+            lines.append(
+                f"packing: {facts['examples']:,} examples ride in {steps['sequences']:,} sequences "
+                f"of {steps['tokens']:,} tokens; a step has {steps['a_step']} of them"
+            )
     if estimate:
         lines += _memory_lines(estimate)
     elif steps:

@@ -44,6 +44,7 @@ class Examples:
         encoded: ``{input_ids, labels}``; of preference rows ``{chosen, rejected}``, each so.
         conversations: the messages of each text (of a preference row: two), with ``weight: 0``
             at the answers that are not trained in it.
+        kept: the rows of ``encoded``.
         skipped: rows left out because a text is longer than the limit; a cut one would
             end without its terminator, so none is cut.
         shortened: conversations whose later answers are left out because they end beyond it.
@@ -69,6 +70,7 @@ class Examples:
             InputError: no row is short enough.
         """
         self.rows = rows
+        self.kept: list[dict] = []
         self.encoded: list[dict] = []
         self.conversations: list[list[dict]] = []
         self.skipped = self.shortened = 0
@@ -79,6 +81,7 @@ class Examples:
                 [messages] = conversations(row, wording)
                 found = self._add_conversation(messages, tokenizer, max_length)
             self.skipped += not found
+            self.kept += [row] * (len(self.encoded) - len(self.kept))
         if not self.encoded:
             raise InputError(
                 f"no example is {max_length} tokens or shorter",

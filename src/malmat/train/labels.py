@@ -23,6 +23,11 @@ def spans(labels: list[int]) -> list[tuple[int, int]]:
     return found
 
 
+def labelled_from(example: dict[str, list[int]]) -> int:
+    """The place of the first labelled token; the length where there is none."""
+    return next((start for start, _ in spans(example["labels"])), len(example["labels"]))
+
+
 def count_labels(example: dict[str, list[int]]) -> int:
     return sum(label != IGNORE for label in example["labels"])
 

@@ -21,6 +21,7 @@ from malmat.text.leaks import leak_gate
 from malmat.train.card import loss_curve, model_card, read_card
 from malmat.train.checkpoints import all_checkpoints, clear, is_whole
 from malmat.train.checks import check, check_settings, check_vocabulary, plan, report
+from malmat.train.clusters import pack
 from malmat.train.examples import Examples, is_bare, read_training_rows, read_wording
 from malmat.train.hub import check_upload, upload
 from malmat.train.licence import licence
@@ -167,15 +168,13 @@ def _prepare(
     )
     job.settings, estimate = _with_checkpointing(settings, facts)
     use = licence(settings.model_name)
-    effective = settings.batch_size * settings.gradient_accumulation_steps
-    for line in report(facts, {"steps": job.steps, "effective": effective}, estimate, use):
+    for line in report(facts, job.planned(), estimate, use):
         print(line)
     if leaks:
         print(f"leaks: {len(leaks)} training rows hold what the evaluation asks (--allow_leaks)")
     print(f"→ {relative(settings.output)}", flush=True)
     return job, {
         "data": {**facts, "leaks": len(leaks), "source": data_identity(settings.data_path)},
-        "batch": {"device": job.shape[0], "accumulation": job.shape[1], "processes": world_size()},
         "memory_estimate_gib": estimate and estimate["total"],
         "licence": use,
         "base": root_of(settings.model_name),
@@ -219,7 +218,13 @@ def _encode(
         max_steps=settings.max_steps,
         world_size=world_size(),
     )["steps"]
-    return Job(settings, build, tokenizer, examples, held, shape, steps, own_loss), facts
+    job = Job(settings, build, tokenizer, examples, held, shape, steps, own_loss)
+    if settings.pack_by and own_loss:
+        print("packing: none, since the model computes its loss itself: plain rows")
+    elif settings.pack_by:
+        job.packed = pack(settings, examples, held, world_size())
+        facts |= job.packed.worst()
+    return job, facts
 
 
 def _with_checkpointing(

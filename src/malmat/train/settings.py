@@ -79,6 +79,9 @@ class TrainSettings:
     beta: float | None = None
     """DPO's weight of the reference; None: supervised fine-tuning."""
 
+    pack_by: str | None = None
+    """``cluster``: rows that share theirs ride in one sequence (``clusters``)."""
+
     @property
     def output(self) -> Path:
         return Path(self.output_dir)
@@ -100,7 +103,7 @@ class TrainSettings:
         """Every option that the method has, by its name on the command line."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         lora = values.pop("lora")
-        absent = {name for name in ("option_full", "beta") if values[name] is None}
+        absent = {name for name in ("option_full", "beta", "pack_by") if values[name] is None}
         values = {name: value for name, value in values.items() if name not in absent}
         return values | (asdict(lora) if lora else {})
 
@@ -152,6 +155,12 @@ def _add_data(data: Any) -> None:
     data.add_argument("--eval_limit", type=positive, help="only the first N held-out rows")
     data.add_argument("--output_dir", help="default: checkpoints/<model>-<method>")
     data.add_argument("--max_seq_length", type=positive, default=512, help="tokens")
+    data.add_argument(
+        "--pack_by",
+        choices=["cluster"],
+        help="read what the rows of a 'cluster' begin with once for all of them: the same loss, in "
+        "sequences of --max_seq_length at most",
+    )
     data.add_argument(
         "--wording",
         metavar="FILE:CONSTANT",

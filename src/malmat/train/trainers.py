@@ -175,8 +175,10 @@ class AnswerTrainer(_TokenLoss, SFTTrainer):
         self.padded_because = why_padded(model)
         self.packed = self.padded_because is None
         if self.packed:
-            options["data_collator"] = LabelledPositions(
-                pad_token_id=processing_class.pad_token_id, padding_free=True
+            # Another one is given where the rows are packed already (``cluster_batches``).
+            options.setdefault(
+                "data_collator",
+                LabelledPositions(pad_token_id=processing_class.pad_token_id, padding_free=True),
             )
             args.include_num_input_tokens_seen = "all"  # there is no padding to leave out
         else:
