@@ -21,57 +21,6 @@ IGNORE = -100
 """Label of a token without loss (PyTorch's cross-entropy ``ignore_index``)."""
 
 
-GEMMA_TEMPLATE = (
-    "{{ bos_token }}"
-    "{%- set ns = namespace(system='') -%}"
-    "{%- for message in messages -%}"
-    "{%- if message.role == 'system' -%}"
-    "{%- set ns.system = message.content | trim + '\n\n' -%}"
-    "{%- else -%}"
-    "{{ '<start_of_turn>' + ('model' if message.role == 'assistant' else message.role) + '\n'"
-    " + (ns.system if message.role == 'user' else '') + message.content | trim"
-    " + '<end_of_turn>\n' }}"
-    "{%- if message.role == 'user' -%}{%- set ns.system = '' -%}{%- endif -%}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}"
-)
-"""Gemma's turn format (https://ai.google.dev/gemma/docs/core/prompt-structure), for the base model
-that comes without a template. A system message opens the first user turn, as Gemma has no system
-role."""
-
-
-LLAMA3_TEMPLATE = (
-    "{{ bos_token }}"
-    "{%- for message in messages -%}"
-    "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n'"
-    " + message.content | trim + '<|eot_id|>' }}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
-    "{%- endif -%}"
-)
-"""Llama 3's turn format (https://www.llama.com/docs/model-cards-and-prompt-formats/), for base
-models of that family, such as kanana-1.5-8b-base."""
-
-
-SOLAR_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message.role == 'system' -%}"
-    "{{ '### System:\n' + message.content + '\n\n' }}"
-    "{%- elif message.role == 'user' -%}"
-    "{{ '### User:\n' + message.content + '\n\n' }}"
-    "{%- else -%}"
-    "{{ '### Assistant:\n' + message.content + eos_token + '\n\n' }}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '### Assistant:\n' }}{%- endif -%}"
-)
-"""The turn format of SOLAR-10.7B-Instruct, for its relatives whose tokenizers come without one
-(POLAR, Solar-Ko-Recovery). SOLAR itself writes nothing after an answer; here ``</s>`` ends it, so
-that in a conversation of several turns, too, the model sees what it has to write."""
-
-
 THINKING_OFF = {"enable_thinking": False, "skip_reasoning": True, "thinking": False}
 """What switches reasoning off: Qwen3, EXAONE 4 and SmolLM3; HyperCLOVA X Think; DeepSeek and
 Granite. A template passes over names it does not know."""
@@ -96,42 +45,6 @@ def run_on(text: str) -> int | None:
     """
     match = _RUN_ON.search(text)
     return match.start() if match else None
-
-
-PLAIN_TEMPLATE = "{%- for message in messages -%}{{ message.content | trim + '\n' }}{%- endfor -%}"
-"""A line break after each message and nothing else, for base models that know no turns."""
-
-
-def give_template(tokenizer: PreTrainedTokenizerBase, *, plain: bool = False) -> str | None:
-    """A chat template for a tokenizer that has none, as base models' often do.
-
-    The format is the one whose special tokens the vocabulary holds, which the model's
-    relatives were tuned with; SOLAR's, which has none, goes by the name.
-
-    Args:
-        plain: gives ``PLAIN_TEMPLATE`` where no format fits.
-
-    Returns:
-        The name of the format given (``Gemma``, ``Llama 3``, ``SOLAR``, ``plain``); None
-        where the tokenizer has a template already or no format fits.
-    """
-    if tokenizer.chat_template:
-        return None
-    known = tokenizer.get_vocab()
-    for name, template, tokens in (
-        ("Gemma", GEMMA_TEMPLATE, ("<start_of_turn>", "<end_of_turn>")),
-        ("Llama 3", LLAMA3_TEMPLATE, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")),
-    ):
-        if all(token in known for token in tokens):
-            tokenizer.chat_template = template
-            return name
-    if re.search(r"solar|polar", str(tokenizer.name_or_path), re.IGNORECASE):
-        tokenizer.chat_template = SOLAR_TEMPLATE
-        return "SOLAR"
-    if plain:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-        return "plain"
-    return None
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:
@@ -162,9 +75,10 @@ def _render(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; "
             "use an instruction-tuned model or a folder with chat_template.jinja"
         )
+    said = [{key: one[key] for key in one if key != "weight"} for one in messages]
     try:
         return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt, **THINKING_OFF
+            said, tokenize=False, add_generation_prompt=add_generation_prompt, **THINKING_OFF
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
@@ -367,10 +281,6 @@ def encode_example(
 ) -> dict[str, list[int]]:
     """A training example: the last message is the target, everything before it the prompt.
 
-    In a conversation of several turns the earlier answers carry no loss: templates write them
-    differently from an answer in the making (Qwen3 drops the thinking block), so that only the
-    last one is trained as it is generated.
-
     Returns:
         ``input_ids`` and ``labels`` of one length; labels are -100 on the prompt,
         live on the answer (without white space around it, which templates trim) and on
@@ -379,3 +289,41 @@ def encode_example(
     prompt, [target] = encode_answers(tokenizer, messages[:-1], [messages[-1]["content"]])
     target = target + end_of_turn(tokenizer)
     return {"input_ids": prompt + target, "labels": [IGNORE] * len(prompt) + target}
+
+
+def encode_conversation(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], turns: list[int], max_length: int
+) -> list[tuple[dict[str, list[int]], list[int]]]:
+    """Training examples in which each answer of a conversation is trained once, as it is generated.
+
+    An example ends with an answer. An earlier answer is trained in it, too, if the example begins
+    with what inference would see and write there: prompt, answer and end of turn. Where the
+    template writes earlier answers in another way (Qwen3 without the thinking block that opens an
+    answer in the making, SOLAR without an end), they are examples of their own.
+
+    Args:
+        turns: the places of the answers to be trained, in ascending order.
+        max_length: tokens that an example may have; answers that end beyond it are left out.
+
+    Returns:
+        (the example as of ``encode_example``, the places of the answers that it trains), the one
+        with the last answer first.
+    """
+    left = {turn: encode_example(tokenizer, messages[: turn + 1]) for turn in turns}
+    left = {turn: one for turn, one in left.items() if len(one["input_ids"]) <= max_length}
+    examples = []
+    while left:
+        last, example = left.popitem()
+        inside = [turn for turn, one in left.items() if _begins_with(example, one)]
+        for turn in inside:
+            earlier = left.pop(turn)["labels"]
+            example["labels"][: len(earlier)] = [
+                own if label == IGNORE else label
+                for own, label in zip(example["labels"], earlier, strict=False)
+            ]
+        examples.append((example, [*inside, last]))
+    return examples
+
+
+def _begins_with(example: dict[str, list[int]], other: dict[str, list[int]]) -> bool:
+    return example["input_ids"][: len(other["input_ids"])] == other["input_ids"]

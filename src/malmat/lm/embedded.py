@@ -12,7 +12,7 @@ from typing import Any
 from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.files import file_digest, sync_folder
-from malmat.lm import chat
+from malmat.lm import templates
 
 EMBEDDED_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 EMBEDDED = "embedded"
@@ -154,5 +154,5 @@ def _convert_tokenizer(gguf: Path, folder: Path) -> None:
             if kind == control or (kind == user_defined and "▁" not in piece)
         ]
     )
-    tokenizer.chat_template = chat.GEMMA_TEMPLATE
+    tokenizer.chat_template = templates.GEMMA_TEMPLATE
     tokenizer.save_pretrained(folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from malmat.errors import InputError
-from malmat.lm import chat
+from malmat.lm import templates
 from malmat.lm.device import attention, check_driver, default_dtype, sharded
 from malmat.lm.embedded import (
     EMBEDDED,
@@ -184,7 +184,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False, revision: str 
         )
     except Exception as error:
         raise no_model(name, error) from None
-    if given := chat.give_template(tokenizer):
+    if given := templates.give_template(tokenizer):
         print(f"  the tokenizer has no chat template: {given}'s is used")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -302,14 +302,15 @@ def _adapted(model: Any, adapter: str, merge: bool) -> Any:
 
 
 def _untie(model: Any) -> None:
-    """Give an adapted output head weights of its own where it shares the embeddings', which
-    merging would change along with it."""
+    """Give the output head weights of its own where it shares the embeddings' and one of the two
+    is adapted: merging would change the other along with it."""
     import torch
 
-    head = model.get_output_embeddings()
-    shared = model.get_input_embeddings().weight
-    if hasattr(head, "base_layer") and head.base_layer.weight is shared:
-        head.base_layer.weight = torch.nn.Parameter(shared.detach().clone())
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    adapted = [place for place in (head, embeddings) if hasattr(place, "base_layer")]
+    own = getattr(head, "base_layer", head)
+    if adapted and own is not None and own.weight is embeddings.weight:
+        own.weight = torch.nn.Parameter(own.weight.detach().clone())
         model.config.get_text_config().tie_word_embeddings = False
         model.config.tie_word_embeddings = False
 

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malmat.errors import InputError
 from malmat.lm import chat
-from malmat.lm.chat import EMPTY_THOUGHT, IGNORE
+from malmat.lm.chat import EMPTY_THOUGHT
 from malmat.lm.device import check_driver, sharded
 from malmat.lm.load import no_model, quiet, resolve
 from malmat.lm.remote import check_own_code
+from malmat.messages import trained_turns
+from malmat.train.labels import check_example, check_turns, count_labels, spans
 from malmat.train.lora import is_adapter
 from malmat.train.memory import PARTS
 from malmat.train.optimizer import check_optimizer
@@ -82,6 +84,35 @@ def check_settings(settings: TrainSettings) -> None:
         _check_sharded(settings)
 
 
+def check_vocabulary(settings: TrainSettings, tokenizer: Any, rows: Iterable[list[int]]) -> None:
+    """Refuse tokens that the model has no embedding for, as far as its config tells.
+
+    Args:
+        rows: token ids of all texts, in training and held out.
+
+    Raises:
+        InputError: naming the token.
+    """
+    from transformers import AutoConfig
+
+    source = resolve(root_of(settings.model_name))
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=settings.trust_remote_code)
+    except (OSError, ValueError):  # said when the model is loaded
+        return
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    largest = max(tokenizer.pad_token_id or 0, max(max(ids) for ids in rows))
+    if size is not None and largest >= size:
+        token = tokenizer.convert_ids_to_tokens(largest)
+        raise InputError(
+            f"token {largest} of the tokenizer ({token!r}) is beyond the model's {size} embeddings",
+            path=settings.model_name,
+            field="model_name",
+            fix="Use the model's own tokenizer, or resize its embeddings (resize_token_embeddings) "
+            "and save it.",
+        )
+
+
 def _check_merge(settings: TrainSettings) -> None:
     from transformers import AutoConfig
 
@@ -119,6 +150,7 @@ def check(
     *,
     pad_token_id: int | None = None,
     skipped: int = 0,
+    shortened: int = 0,
     batch_size: int = 1,
 ) -> dict[str, Any]:
     """Check encoded examples, and the template they were rendered with.
@@ -129,12 +161,13 @@ def check(
             spread over the data, are rendered again as inference does it.
         pad_token_id: default: the tokenizer's.
         skipped: rows left out as too long, to be counted.
+        shortened: conversations that are trained up to the last answer that fits, likewise.
         batch_size: examples a device and step, for the greatest batch.
 
     Returns:
-        ``examples, skipped, tokens, labelled_tokens, labelled_share, mean, median, p95,
-        longest`` (tokens an example), ``worst_tokens, worst_labelled`` (of the batch with
-        the longest examples), ``terminator``, ``terminators`` (where generation stops),
+        ``examples, answers, skipped, shortened, tokens, labelled_tokens, labelled_share``,
+        ``mean, median, p95, longest`` (tokens an example), ``worst_tokens, worst_labelled`` (of
+        the batch with the longest examples), ``terminator, terminators`` (where generation stops),
         ``pad_is_terminator``, ``thinking`` (``off``, or None where the template knows none),
         ``date`` (that the template writes into a prompt, or None).
 
@@ -150,12 +183,14 @@ def check(
     round_trip(tokenizer, _PROBE)
     stops = set(chat.terminators(tokenizer))
     for number, example in enumerate(examples, 1):
-        _check_example(tokenizer, example, end, stops, number)
+        check_example(tokenizer, example, end, stops, number)
     _check_prompts(tokenizer, examples, conversations)
     stop = end[-1]
     pad = tokenizer.pad_token_id if pad_token_id is None else pad_token_id
     return {
-        **_counts(examples, skipped, batch_size),
+        **_counts(examples, batch_size),
+        "skipped": skipped,
+        "shortened": shortened,
         "terminator": tokenizer.convert_ids_to_tokens(stop),
         "terminators": tokenizer.convert_ids_to_tokens(chat.terminators(tokenizer)),
         "pad_is_terminator": pad == stop,
@@ -175,26 +210,21 @@ def _check_prompts(
     if len(conversations) != len(examples):
         raise ValueError(f"{len(conversations)} conversations for {len(examples)} examples")
     for index in range(0, len(examples), math.ceil(len(examples) / _ROUND_TRIPS)):
-        messages, ids = conversations[index], examples[index]["input_ids"]
-        prompt = chat.encode_prompt(tokenizer, messages[:-1])
-        if labelled_from(examples[index]) != len(prompt) or ids[: len(prompt)] != prompt:
-            raise ValueError(
-                f"example {index + 1}: the prompt trained on is not the one of inference"
-            )
-        round_trip(tokenizer, messages, number=index + 1)
+        messages = conversations[index]
+        check_turns(tokenizer, examples[index], messages, index + 1)
+        for turn in trained_turns(messages):
+            round_trip(tokenizer, messages[: turn + 1], number=index + 1)
 
 
-def _counts(
-    examples: Sequence[dict[str, list[int]]], skipped: int, batch_size: int
-) -> dict[str, Any]:
+def _counts(examples: Sequence[dict[str, list[int]]], batch_size: int) -> dict[str, Any]:
     """Numbers of examples and tokens, and the greatest batch."""
     lengths = sorted(len(example["input_ids"]) for example in examples)
-    labelled = [_count_labels(example) for example in examples]
+    labelled = [count_labels(example) for example in examples]
     largest = sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"]))
     largest = largest[:batch_size]
     return {
         "examples": len(examples),
-        "skipped": skipped,
+        "answers": sum(len(spans(example["labels"])) for example in examples),
         "tokens": sum(lengths),
         "labelled_tokens": sum(labelled),
         "labelled_share": round(sum(labelled) / sum(lengths), 4),
@@ -212,45 +242,6 @@ def _counts(
 def _quantile(ordered: list[int], share: float) -> int:
     """Nearest rank: the smallest value that the share of the values does not exceed."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def labelled_from(example: dict[str, list[int]]) -> int:
-    labels = example["labels"]
-    return next((n for n, label in enumerate(labels) if label != IGNORE), len(labels))
-
-
-def _count_labels(example: dict[str, list[int]]) -> int:
-    return sum(label != IGNORE for label in example["labels"])
-
-
-def _check_example(
-    tokenizer: PreTrainedTokenizerBase,
-    example: dict[str, list[int]],
-    end: list[int],
-    stops: set[int],
-    number: int,
-) -> None:
-    ids, labels = example["input_ids"], example["labels"]
-    start = labelled_from(example)
-    if len(ids) != len(labels) or start == len(labels):
-        raise ValueError(f"example {number} has no labelled token")
-    if labels[-len(end) :] != end:
-        raise ValueError(
-            f"example {number}: the end of turn {tokenizer.convert_ids_to_tokens(end)} carries no "
-            "label: the model would never stop"
-        )
-    if start == 0:
-        raise ValueError(f"example {number}: the loss falls on the prompt, too")
-    if labels[start:] != ids[start:]:
-        raise ValueError(f"example {number}: labels are not the tokens of the answer")
-    bos = tokenizer.bos_token_id
-    if bos is not None and ids[:2] == [bos, bos]:
-        raise ValueError(f"example {number}: the prompt begins with two <bos> tokens")
-    if stops & set(ids[start : -len(end)]):
-        raise ValueError(
-            f"example {number}: the answer holds a token that ends the turn in its middle: "
-            f"{tokenizer.decode(ids[start:])[:80]!r}"
-        )
 
 
 def thinking_off(tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -339,6 +330,15 @@ def report(
         + f", generation stops at {', '.join(facts['terminators'])}"
         + ("; thinking is off" if facts["thinking"] else ""),
     ]
+    if facts["answers"] > facts["examples"] or facts["shortened"]:
+        lines.append(
+            f"turns: {facts['answers']:,} answers in {facts['examples']:,} examples"
+            + (
+                f"; {facts['shortened']:,} conversations end early, at the last that fits"
+                if facts["shortened"]
+                else ""
+            )
+        )
     if date := facts.get("date"):
         daily = ", so that prompts of another day differ from those trained on"
         lines.append(

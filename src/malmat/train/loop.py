@@ -14,12 +14,12 @@ from typing import Any
 
 from malmat.errors import StopRunning
 from malmat.files import write_json
-from malmat.lm import chat
 from malmat.lm.device import sharded
 from malmat.lm.load import OWN_BASE, resolve
 from malmat.train.checkpoints import COMPLETE_FILE, all_checkpoints, newest_checkpoint, seal
 from malmat.train.clusters import Packed
 from malmat.train.examples import Examples
+from malmat.train.generation import prepare_generation
 from malmat.train.lora import write_merged
 from malmat.train.record import RUN_FILE, json_of, rank, world_size
 from malmat.train.settings import TrainSettings
@@ -112,6 +112,8 @@ def train(job: Job) -> dict:
         arguments.eval_on_start = True  # where the base model stands
     transformers.set_seed(settings.seed)
     trainer = _trainer(job, arguments, before)
+    if trainer.padded_because:
+        print(f"  rows are padded, not packed: {trainer.padded_because}", flush=True)
     start = time.perf_counter()
     try:
         cut = _run(trainer, job, checkpoint, before)
@@ -208,8 +210,7 @@ def _trainer(job: Job, arguments: Any, before: Any) -> Any:
         callbacks.append(stopping)
     model, adapter = job.build(settings)
     arguments = _packed_or_plain(job, model, arguments)
-    # Saved along, so that other servers stop there, too.
-    model.generation_config.eos_token_id = chat.terminators(job.tokenizer, model.generation_config)
+    prepare_generation(model, job.tokenizer)  # saved along, so that other servers stop there, too
     if uses_liger(job):
         from transformers.integrations.liger import apply_liger_kernel
 

@@ -13,9 +13,9 @@ from typing import Any
 from malmat.cli import positive
 from malmat.errors import InputError
 from malmat.files import read_json, write_json
-from malmat.lm.chat import terminators
 from malmat.lm.load import OWN_BASE, base_of, fingerprint, load_model, load_tokenizer
 from malmat.train.checkpoints import is_whole, seal
+from malmat.train.generation import prepare_generation
 from malmat.train.settings import LoraSettings, TrainSettings
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -101,7 +101,7 @@ def write_merged(adapter: str | Path, folder: Path, *, trust_remote_code: bool =
         return
     model = load_model(str(adapter), device="cpu", trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
-    model.generation_config.eos_token_id = terminators(tokenizer, model.generation_config)
+    prepare_generation(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     seal(folder)

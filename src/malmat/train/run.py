@@ -22,9 +22,10 @@ from malmat.lm.load import load_tokenizer
 from malmat.text.leaks import leak_gate
 from malmat.train.card import loss_curve, model_card, read_card
 from malmat.train.checkpoints import all_checkpoints, clear, is_whole
-from malmat.train.checks import check, check_settings, plan, report
+from malmat.train.checks import check, check_settings, check_vocabulary, plan, report
 from malmat.train.clusters import pack
 from malmat.train.examples import Examples, is_bare, read_training_rows, read_wording
+from malmat.train.hub import check_upload, upload
 from malmat.train.licence import licence
 from malmat.train.loop import Build, Job, finish, train
 from malmat.train.memory import memory
@@ -81,6 +82,8 @@ def fit(
     same = _is_same_run(settings, identity)
     if same and _is_done(settings):
         return
+    if rank() == 0:
+        check_upload(settings)
     job, about = _prepare(settings, build, data, items, terms, own_loss)
     if settings.dry_run:
         return
@@ -120,7 +123,9 @@ def _is_same_run(settings: TrainSettings, identity: str) -> bool:
     state = read_run(settings.output)
     same = state.get("identity") == identity and settings.resume == "auto"
     anew = settings.overwrite or settings.resume == "never"
-    if not same and (state or all_checkpoints(settings.output)) and not anew:
+    # A run that failed before its first checkpoint has left nothing that could be lost.
+    begun = state.get("status") == "done" or any(map(is_whole, all_checkpoints(settings.output)))
+    if begun and not same and not anew:
         raise InputError(
             "the folder holds a run with other settings or data",
             path=settings.output,
@@ -142,7 +147,7 @@ def _is_done(settings: TrainSettings) -> bool:
         finish(settings)
     print(f"already trained: {relative(output)}")
     if rank() == 0:
-        _push(settings)
+        upload(settings)
     return True
 
 
@@ -209,10 +214,13 @@ def _encode(
             examples.texts(),
             examples.conversations,
             skipped=examples.skipped,
+            shortened=examples.shortened,
             batch_size=settings.batch_size * (2 if settings.preferences else 1),
         )
     except ValueError as error:
         raise InputError(str(error), field="model_name") from None
+    texts = [*examples.texts(), *(held.texts() if held else ())]
+    check_vocabulary(settings, tokenizer, (text["input_ids"] for text in texts))
     shape = batch_shape(settings.batch_size, settings.gradient_accumulation_steps, world_size())
     steps = plan(
         len(examples.encoded),
@@ -269,21 +277,5 @@ def _write(settings: TrainSettings, record: dict[str, Any]) -> None:
     write_text(settings.output / "README.md", model_card(record))
     loss_curve(record["losses"], settings.output / "loss_curve.png")
     write_json(settings.output / RUN_FILE, record)
-    _push(settings)
     print(f"wrote {relative(settings.output)}")
-
-
-def _push(settings: TrainSettings) -> None:
-    """Upload the result where that was asked for."""
-    if not settings.push_to_hub:
-        return
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    api.create_repo(settings.push_to_hub, private=settings.private, exist_ok=True)
-    api.upload_folder(
-        repo_id=settings.push_to_hub,
-        folder_path=settings.output,
-        ignore_patterns=["checkpoint-*", "runs/*"],
-    )
-    print(f"uploaded {settings.push_to_hub} ({'private' if settings.private else 'public'})")
+    upload(settings)
