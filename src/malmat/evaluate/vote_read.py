@@ -122,11 +122,13 @@ def read_ballots(paths: Mapping[str, Path]) -> Ballots:
     probabilities = np.full((len(columns), len(sizes), c), np.nan)
     for column, room in zip(columns, probabilities, strict=True):
         room[mask] = column.probabilities
-    kept = [{k: v for k, v in row.items() if k not in OF_ONE_MODEL} for row in first.rows]
+    for row in first.rows:
+        for name in OF_ONE_MODEL:
+            row.pop(name, None)
     return Ballots(
         list(paths),
         list(paths.values()),
-        kept,
+        first.rows,
         sizes,
         np.stack([column.picks for column in columns]),
         probabilities,
@@ -232,8 +234,7 @@ def _fault(row: Row) -> str | None:
     if chances is None:
         return None
     whole = isinstance(chances, list) and len(chances) == len(choices)
-    # By type first: a text has no place on the scale.
-    if whole and all((type(p) is float and 0 <= p <= 1) or SHARE.holds(p) for p in chances):
+    if whole and all(map(SHARE.holds, chances)):
         return None
     return "has no probability from 0 to 1 for each of its choices"
 
