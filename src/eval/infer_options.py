@@ -11,7 +11,7 @@ from malmat.errors import InputError
 from malmat.lm.choice import NORMALIZATIONS
 from malmat.lm.load import short_name
 from malmat.lm.sampling import Sampling
-from malmat.models import answering_for
+from malmat.models import MODELS_FILE, answering_for
 from tasks import TASKS
 
 HERE = Path(__file__).parent
@@ -33,6 +33,7 @@ def arguments(doc: str):
     options.add_argument("--questions", help="another file of questions")
     options.add_argument("--output", help="another file for the answers")
     options.add_argument("--results_dir", default=str(HERE / "results"))
+    options.add_argument("--models", help="another models.json")
     options.add_argument("--name", help="the model's name in file names and reports")
     options.add_argument("--limit", type=positive, help="only the first N questions")
     options.add_argument("--seed", type=int, help="default: 42 local, none API")
@@ -61,7 +62,8 @@ def arguments(doc: str):
 
 def resolved(args):
     """The options with those of the model's row in models.json, and the defaults of its kind."""
-    how = answering_for(args.model, kind=args.type, base_url=args.base_url)
+    known = args.models or MODELS_FILE
+    how = answering_for(args.model, kind=args.type, base_url=args.base_url, path=known)
     args.name = args.name or (short_name(args.adapter) if args.adapter else how.name)
     args.model = how.model
     for name, value in how.options.items():

@@ -5,7 +5,7 @@
     python src/eval/tasks.py local --kind choices      # or text: those with, without choices
 
 Reads   the files of FILES and of MALMAT_TASKS.
-Prints  a name a line.
+Prints  a name a line, of the tasks whose questions are there.
 
 A task is a file that declares ``TASK`` (or several in ``TASKS``); ``FILES`` lists them. A file of
 your own anywhere else is added without an edit here: MALMAT_TASKS=my_task.py (several with ``:``).
@@ -23,7 +23,7 @@ from malmat.evaluate.scorers import needs_likelihoods
 from malmat.evaluate.task import load_tasks
 
 HERE = Path(__file__).parent
-FILES = ("reply.py", "meaning.py", "understand.py", "usage.py")
+FILES = ("reply.py", "meaning.py", "understand.py", "usage.py", "../dialogue_inference/task.py")
 OWN = filter(None, os.environ.get("MALMAT_TASKS", "").split(os.pathsep))
 try:
     TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])
@@ -39,6 +39,8 @@ def main() -> None:
     args = options.parse_args()
     for name, task in TASKS.items():
         if args.type == "api" and needs_likelihoods(task.scorer):
+            continue
+        if not task.questions.is_file():  # a contest's data, which may not be passed on
             continue
         if args.kind in (None, "choices" if task.has_choices else "text"):
             print(name)

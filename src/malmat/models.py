@@ -2,7 +2,8 @@
 
 A row is ``"NAME": {"script": …, options of that script …, "cpu": …, "answer": {…}}``. Without
 ``answer`` a trained row answers as the folder ``checkpoints/NAME``; without ``script`` the row
-is only answered with.
+is only answered with. ``"defaults": {…}`` holds what all rows with a ``model_name`` share, and
+``rows`` says which training rows a contest's model is given.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from malmat.files import read_json, read_text
 from malmat.lm.load import short_name
 
 MODELS_FILE = ROOT / "src" / "train" / "models.json"
+
+DEFAULTS = "defaults"
 
 Kind = Literal["api", "local"]
 Count = Annotated[int, Field(ge=1)]
@@ -84,6 +87,17 @@ class Answer(BaseModel):
         return self.model_dump(exclude={"api", "model"}, exclude_none=True)
 
 
+class Rows(BaseModel):
+    """Which rows a model is trained and asked with, where a task can make several."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    variant: str
+    """Of the task's wording."""
+
+    data: Literal["raw", "refined"] = "raw"
+
+
 class Row(BaseModel):
     """A row; keys beyond the fields below are options of its training script."""
 
@@ -94,6 +108,7 @@ class Row(BaseModel):
     model_name: str | None = None
     cpu: bool = False
     answer: Answer | None = None
+    rows: Rows | None = None
     _path: Path = PrivateAttr(default=MODELS_FILE)
 
     @model_validator(mode="after")
@@ -141,14 +156,32 @@ def read_models(path: str | Path = MODELS_FILE) -> dict[str, Row]:
     values = read_json(path)
     if not isinstance(values, dict):
         raise InputError("expected an object of rows", path=path, line=1)
+    defaults = values.pop(DEFAULTS, {})
+    if not isinstance(defaults, dict):
+        line = line_of(path, DEFAULTS)
+        raise InputError("expected an object", path=path, line=line, field=DEFAULTS)
     rows = {}
     for name, value in values.items():
+        if isinstance(value, dict) and "model_name" in value:
+            value = {**defaults, **value}
         try:
             rows[name] = Row.model_validate(value)
         except ValidationError as error:
             raise _refused(path, name, value, error) from None
         rows[name]._path = Path(path)
     return rows
+
+
+def model_row(name: str, path: str | Path = MODELS_FILE) -> Row:
+    """One row of a models.json.
+
+    Raises:
+        InputError: as ``read_models``, or there is no such row.
+    """
+    rows = read_models(path)
+    if name not in rows:
+        raise InputError(f"no row '{name}'", path=path, fix=f"One of {', '.join(rows)}.")
+    return rows[name]
 
 
 def training_command(
@@ -253,7 +286,8 @@ def _refused(path: str | Path, name: str, value: Any, error: ValidationError) ->
         value = value[part]
     problem, fix = first["msg"].removeprefix("Value error, "), None
     if first["type"] == "extra_forbidden":
-        problem, fix = "no such key", f"One of {', '.join(Answer.model_fields)}."
+        known = Rows if keys[:1] == ["rows"] else Answer
+        problem, fix = "no such key", f"One of {', '.join(known.model_fields)}."
     return InputError(
         problem, path=path, line=line_of(path, name, *keys), field=".".join(keys) or name, fix=fix
     )

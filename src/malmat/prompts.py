@@ -87,3 +87,13 @@ def fill(template: str, **values: object) -> str:
 def user_message(template: str, **values: object) -> list[dict]:
     """A conversation of one message: the user's, from a template."""
     return [{"role": "user", "content": fill(template, **values)}]
+
+
+def inert(text: str) -> str:
+    """Text of a row for a place in a prompt: one line, which cannot be read as its structure.
+
+    A heading in brackets ([Option]) and a token of a chat template (<end_of_turn>) that stand in
+    the text get other brackets.
+    """
+    plain = re.sub(r"<([^\s<>]*)>", r"‹\1›", " ".join(text.split()))
+    return plain.translate({ord("["): "［", ord("]"): "］"})

@@ -1,0 +1,107 @@
+"""Items and training rows that are made of ``dialogues``' rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from malmat.contests.dialogues import LABELS, Dialogue, Utterance, is_marked, read_dialogues
+from malmat.errors import InputError
+from malmat.evaluate.task import Item
+from malmat.files import check_fields, read_rows
+from malmat.prompts import inert
+
+LENGTHS = (250, 350, 450)
+"""Characters of a dialogue at which a length bin ends."""
+
+
+def spoken(turn: Utterance) -> str:
+    """An utterance as a line of a prompt: ``화자1: …``."""
+    speaker = inert(str(turn["speaker"]))
+    name = f"화자{speaker}" if speaker.isdecimal() else speaker
+    return f"{name}: {inert(turn['utterance'])}"
+
+
+def row_of(one: Dialogue) -> dict[str, Any]:
+    """The fields of an item that a file of prepared rows keeps; no ``answer`` in test rows."""
+    answer = {} if one.answer is None else {"answer": one.answer}
+    return {
+        "id": one.id,
+        "cluster": one.cluster,
+        "category": one.category,
+        "choices": list(LABELS),
+        "options": one.options,
+        **answer,
+        "conversation": one.conversation,
+        "reference_id": one.reference_id,
+    }
+
+
+def item_of(row: Mapping[str, Any]) -> Item:
+    """The item of a row of ``row_of``, with ``messages`` where the row has some.
+
+    Beside the fields of every item it has ``category``, ``n_marked`` and ``length`` for slices,
+    ``conversation`` and ``reference_id``.
+    """
+    turns, references = row["conversation"], row["reference_id"]
+    marked = [spoken(turn) for turn in turns if is_marked(turn, references)]
+    item: dict[str, Any] = {
+        "id": row["id"],
+        "question": f"{row['category']}: {' / '.join(marked)}",
+        "title": row["cluster"],
+        "passage": "\n".join(map(spoken, turns)),
+        "choices": row["choices"],
+        "options": row["options"],
+        "category": row["category"],
+        "n_marked": len(marked),
+        "length": length_bin(sum(len(turn["utterance"]) for turn in turns)),
+        "conversation": turns,
+        "reference_id": references,
+    }
+    if row.get("answer") is not None:
+        item["target"] = row["answer"]
+    if messages := row.get("messages"):
+        trained = messages[-1].get("role") == "assistant"
+        item["messages"] = messages[:-1] if trained else messages
+    return item  # type: ignore[return-value]  # a dict that has an Item's fields
+
+
+def length_bin(characters: int) -> str:
+    """As ``250–349``: in which part of ``LENGTHS`` a dialogue's number of characters falls."""
+    low = max((end for end in LENGTHS if end <= characters), default=0)
+    high = min((end for end in LENGTHS if end > characters), default=None)
+    return f"{low} or more" if high is None else f"{low}–{high - 1}"
+
+
+def read_items(path: str | Path, categories: Collection[str]) -> list[Item]:
+    """The items of a contest's file, or of rows that were prepared from one.
+
+    Raises:
+        InputError: as ``read_dialogues``, or a prepared row that lacks something.
+    """
+    rows = read_rows(path, as_typed=True)
+    if any(isinstance(row, dict) and "input" in row for _, row in rows) or not rows:
+        dialogues, _ = read_dialogues(path, categories)
+        return [item_of(row_of(one)) for one in dialogues]
+    first: dict[str, int] = {}
+    for line, row in rows:
+        _check_prepared(row, path, line)
+        if (known := first.setdefault(row["id"], line)) != line:
+            problem = f"the row {row['id']} stands on line {known} already"
+            raise InputError(problem, path=path, line=line, field="id", fix="Keep one.")
+    return [item_of(row) for _, row in rows]
+
+
+def _check_prepared(row: Any, path: str | Path, line: int) -> None:
+    texts, lists = ("id", "cluster", "category"), ("choices", "options", "messages")
+    fields = dict.fromkeys(texts, str) | dict.fromkeys((*lists, "conversation"), list)
+    check_fields(row, fields | {"reference_id": list}, path=path, line=line)
+    if len(row["choices"]) != len(row["options"]) or not row["messages"]:
+        problem, field = f"the row {row['id']} has not one for each choice", "options"
+        if not row["messages"]:
+            problem, field = f"the row {row['id']} has none", "messages"
+        raise InputError(problem, path=path, line=line, field=field, fix="Prepare the rows anew.")
+    if row.get("answer") not in (None, *row["choices"]):
+        problem = f"the row {row['id']}: {row['answer']!r} is none of its choices"
+        raise InputError(problem, path=path, line=line, field="answer")

@@ -1,0 +1,87 @@
+"""A contest's test file with its outputs filled in, and the check that nothing else changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from malmat.errors import InputError
+from malmat.evaluate.results import read_answers
+from malmat.files import read_json
+
+OUTPUT = "output"
+
+
+def read_submission_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a contest's file as they stand, with their keys in order.
+
+    Raises:
+        InputError: not a list of rows with an id each, or an id that stands twice.
+    """
+    rows = read_json(path)
+    if not isinstance(rows, list) or not rows:
+        raise InputError("expected a list of rows", path=path, line=1)
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+            raise InputError(f"row {number} has no id", path=path, field="id")
+        if row["id"] in seen:
+            raise InputError(f"the row {row['id']} stands in it twice", path=path, field="id")
+        seen.add(row["id"])
+    return rows
+
+
+def read_choices_made(path: str | Path, ids: Sequence[str]) -> dict[str, str]:
+    """Id → the choice that a file of answers makes for each of ``ids``.
+
+    Raises:
+        InputError: ids that are missing, foreign or without an answer: all in one line.
+    """
+    answers = {row["id"]: row for row in read_answers(path, unique=True)}
+    failed = [one for one in ids if one in answers and answers[one]["status"] != "ok"]
+    faults = {
+        "have no answer": [f"{one} ({answers[one]['status']})" for one in failed],
+        "are missing": [one for one in ids if one not in answers],
+        "are not in the test file": [one for one in answers if one not in set(ids)],
+    }
+    if any(faults.values()):
+        parts = (f"{len(some)} rows {what}: {', '.join(some)}" for what, some in faults.items() if some)
+        fix = "Answer every row of the test file (infer.py asks failed rows again)."
+        raise InputError("; ".join(parts), path=path, field="id", fix=fix)
+    return {one: answers[one]["answer"] for one in ids}
+
+
+def filled(rows: Sequence[dict[str, Any]], outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows with ``outputs`` by id, and nothing else changed."""
+    return [{**row, OUTPUT: outputs[row["id"]]} for row in rows]
+
+
+def differences(
+    given: Sequence[Mapping[str, Any]], submitted: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """In what a submission differs from the test file beside its outputs, a sentence each."""
+    if len(given) != len(submitted):
+        yield f"{len(submitted)} rows, where the test file has {len(given)}"
+    ids, others = [row["id"] for row in given], [row["id"] for row in submitted]
+    yield from (f"the row {one} is missing" for one in ids if one not in set(others))
+    yield from (f"the row {one} is not in the test file" for one in others if one not in set(ids))
+    if sorted(ids) == sorted(others) and ids != others:
+        first = next(n for n, (a, b) in enumerate(zip(ids, others, strict=True)) if a != b)
+        yield f"the order differs from row {first + 1} on ({others[first]} for {ids[first]})"
+    known = {row["id"]: row for row in submitted}
+    for row in given:
+        other = known.get(row["id"], row)
+        # An object's keys may not move, which equality of dicts would pass over.
+        if list(row) != list(other) and [*row, OUTPUT] != list(other):
+            yield f"the row {row['id']} has the keys {', '.join(other)}"
+        for name in (name for name in row if name != OUTPUT and name in other):
+            if _in_order(row[name]) != _in_order(other[name]):
+                yield f"the row {row['id']} has another '{name}'"
+
+
+def _in_order(value: Any) -> Any:
+    """The value with its objects as lists of pairs, so that the order of keys counts."""
+    if isinstance(value, dict):
+        return [(name, _in_order(part)) for name, part in value.items()]
+    return [_in_order(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,47 @@
+"""Text whose UTF-8 bytes were read as another encoding: 안녕 as "ìëë" or "�븞�뀞"."""
+
+from __future__ import annotations
+
+import re
+
+_ENOUGH = 0.6
+"""Share of the bytes beyond ASCII that must form Hangul when they are read as UTF-8 again."""
+
+_FEWEST = 2
+"""Hangul syllables below which a text is too short to tell."""
+
+
+def misread_as(text: str) -> str | None:
+    """The encoding that UTF-8 Korean was read in by mistake: ``CP949``, ``Latin-1``, or None.
+
+    The text is turned back into bytes and read as UTF-8. Real Korean gives no Hangul that way:
+    its CP949 bytes do not begin as UTF-8 does, and Latin-1 does not have it.
+    """
+    if text.isascii():
+        return None
+    if _is_korean(_as_latin_1(text)):
+        return "Latin-1"
+    # What CP949 could not read became U+FFFD or "?": one byte, or two, by the reader.
+    for lost in (b"", b"\xec", b"\xec\x95"):
+        if _is_korean(_as_cp949(text, lost)):
+            return "CP949"
+    return None
+
+
+def _as_latin_1(text: str) -> bytes:
+    """The bytes that Latin-1, or Windows' form of it, reads as ``text``; "?" for what is neither."""
+    return b"".join(
+        letter.encode("latin-1") if ord(letter) < 256 else letter.encode("cp1252", "replace")
+        for letter in text
+    )
+
+
+def _as_cp949(text: str, lost: bytes) -> bytes:
+    parts = (lost if letter in "\ufffd?" else letter.encode("cp949", "ignore") for letter in text)
+    return b"".join(parts)
+
+
+def _is_korean(data: bytes) -> bool:
+    beyond = sum(byte > 127 for byte in data)
+    hangul = len(re.findall("[가-힣]", data.decode("utf-8", "ignore")))
+    return hangul >= _FEWEST and 3 * hangul >= _ENOUGH * beyond
