@@ -48,7 +48,7 @@ from malmat.errors import InputError
 from malmat.evaluate import results, vote_table
 from malmat.evaluate.task import Task
 from malmat.evaluate.vote import ADD_UP, FITTED, METHODS, Tally, vote, voted_rows
-from malmat.evaluate.vote_fit import Weigher, read_folds, read_sample
+from malmat.evaluate.vote_fit import Weigher, folds_of, read_sample
 from malmat.evaluate.vote_read import Ballots, read_ballots
 from malmat.files import file_digest, read_json, write_json
 from tasks import TASKS
@@ -164,9 +164,7 @@ def weigher_of(args, ballots: Ballots) -> Weigher:
     if args.fit_on and args.folds:
         raise InputError("give one of --fit_on and --folds", field="folds")
     if args.folds:
-        return Weigher(
-            given, folds=read_folds(args.folds, ballots), best=args.best, path=args.folds
-        )
+        return Weigher(given, folds=folds_of(args.folds, ballots), best=args.best, path=args.folds)
     if args.fit_on:
         sample = read_sample(list(map(Path, args.fit_on)), ballots, in_sample=args.in_sample)
         return Weigher(given, sample, best=args.best)

@@ -46,7 +46,9 @@ def read_choices_made(path: str | Path, ids: Sequence[str]) -> dict[str, str]:
         "are not in the test file": [one for one in answers if one not in set(ids)],
     }
     if any(faults.values()):
-        parts = (f"{len(some)} rows {what}: {', '.join(some)}" for what, some in faults.items() if some)
+        parts = (
+            f"{len(some)} rows {what}: {', '.join(some)}" for what, some in faults.items() if some
+        )
         fix = "Answer every row of the test file (infer.py asks failed rows again)."
         raise InputError("; ".join(parts), path=path, field="id", fix=fix)
     return {one: answers[one]["answer"] for one in ids}

@@ -15,6 +15,7 @@ from malmat.evaluate.results import run_record
 from malmat.evaluate.vote import FITTED, log_chances
 from malmat.evaluate.vote_read import Ballots, read_ballots
 from malmat.files import digest, file_digest, read_json
+from malmat.folds import read_folds
 
 RIDGE = 1.0
 """Of stacking, against weights that grow without bound where a few rows are told apart."""
@@ -199,25 +200,21 @@ def shared_rows(ballots: Ballots, sample: Ballots) -> list[str]:
 
 
 def _text(row: dict) -> tuple[str, ...]:
-    return (row["question"], *sorted(row["choices"]))
+    """What a row asks, whatever its id."""
+    return (row["question"], *sorted(map(str, row.get("options") or row["choices"])))
 
 
-def read_folds(path: str | Path, ballots: Ballots) -> dict[str, int]:
-    """The folds (``src/data/folds.py``) of the rows that are voted on.
+def folds_of(path: str | Path, ballots: Ballots) -> dict[str, int]:
+    """The folds (``folds.read_folds``) of the rows that are voted on.
 
     Raises:
         InputError: no folds, a row that has none or no target, a cluster in two folds, or all
             rows in one.
     """
-    value = read_json(path)
-    folds = value.get("folds", value) if isinstance(value, dict) else None
-    if not isinstance(folds, dict) or not all(isinstance(fold, int) for fold in folds.values()):
-        raise InputError("expected an object of ids with their folds", path=path, field="folds")
+    folds = read_folds(path, ballots.ids)
     where: dict[str, int] = {}
     for row, target in zip(ballots.rows, ballots.targets.tolist(), strict=True):
         name = str(row["id"])
-        if name not in folds:
-            raise InputError(f"the row {name} has no fold", path=path, field="folds")
         if target < 0:
             problem = f"the row {name} has no target to fit on"
             raise InputError(problem, path=ballots.paths[0], field="target")
@@ -225,6 +222,4 @@ def read_folds(path: str | Path, ballots: Ballots) -> dict[str, int]:
             problem = f"the rows of '{row['title']}' lie in two folds, as {name}"
             fix = "Make folds by cluster: src/data/folds.py."
             raise InputError(problem, path=path, field="folds", fix=fix)
-    if len({folds[name] for name in ballots.ids}) < 2:
-        raise InputError("all rows lie in one fold", path=path, field="folds")
     return folds

@@ -202,17 +202,18 @@ class _Column:
         )
 
     def _check_item(self, row: Row, first: _Column, place: int) -> None:
-        choices, known = row["choices"], first.choices[place]
-        one, other = row.get("target"), first.rows[place].get("target")
-        if choices != known:
-            problem = f"has other choices than in {first.path}"
-            if sorted(choices) == sorted(known):
-                problem += ": the same texts in another order"
-        elif one is not None and other is not None and one != other:
-            problem = f"has another target than in {first.path}"
-        else:
-            return
-        raise InputError(f"the row {row['id']} {problem}", path=self.path, fix=FIX)
+        base = first.rows[place]
+        for name in ("choices", "options"):  # where choices are labels, options are their texts
+            one, other = row.get(name), base.get(name)
+            if one != other and None not in (one, other):
+                problem = f"has other {name} than in {first.path}"
+                if sorted(map(str, one)) == sorted(map(str, other)):
+                    problem += ": the same texts in another order"
+                raise InputError(f"the row {row['id']} {problem}", path=self.path, fix=FIX)
+        one, other = row.get("target"), base.get("target")
+        if one != other and None not in (one, other):
+            problem = f"the row {row['id']} has another target than in {first.path}"
+            raise InputError(problem, path=self.path, fix=FIX)
 
 
 FIX = "Let all models answer the same questions."

@@ -1,0 +1,192 @@
+"""Train rows of models.json fold by fold, and answer each row with a model that never saw its like.
+
+    python src/train/kfold.py NAME --models src/dialogue_inference/models.json \\
+        --rows rows.jsonl --folds folds.json --task dialogue_inference
+    python src/train/kfold.py NAME … --untrained              # and the base model on all rows
+    python src/train/kfold.py NAME … --args="--max_steps 20" --dry_run
+
+Reads   --models: the row's script, base model and options; --rows: rows to train on that are also
+        the task's questions; --folds, of src/data/folds.py.
+Writes  --output_dir/NAME/foldN: train.jsonl, held.jsonl, model/, answers.json; and, when all folds
+        are done, the out-of-fold answers of all rows, with probabilities, as those of NAME:
+        results/<task>/infer_results/<NAME>_<task>_inference_results.json.
+
+Each fold starts from the base model. A fold that is done is passed over, one that was cut off goes
+on; a fold that fails is listed, and the rest goes on. Before anything is trained, each fold's rows
+are checked for what the held-out rows share with them (clusters, near-duplicates).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rows import exit_code, options_of
+
+from malmat.cli import (
+    COMPLETE,
+    FAILURES,
+    INTERRUPTED,
+    ROOT,
+    parser,
+    provenance,
+    relative,
+    run,
+    show_settings,
+)
+from malmat.errors import InputError
+from malmat.evaluate import results
+from malmat.evaluate.run_record import refuse_another_models
+from malmat.evaluate.task import registered_tasks
+from malmat.files import digest, file_digest, read_json, read_rows, write_json, write_jsonl
+from malmat.folds import read_folds, refuse_leaks
+from malmat.models import MODELS_FILE, Row, answering, model_row, training_command
+
+
+def arguments() -> argparse.Namespace:
+    options = parser(__doc__)
+    options.add_argument("name", help="a row of models.json")
+    options.add_argument("--models", default=str(MODELS_FILE))
+    options.add_argument("--rows", required=True, help="to train on and to answer, with ids")
+    options.add_argument("--folds", required=True, help="of src/data/folds.py")
+    options.add_argument("--by", default="cluster", help="the field that names a row's cluster")
+    options.add_argument("--task", required=True, help="whose questions the rows are")
+    options.add_argument("--output_dir", default="checkpoints/kfold")
+    options.add_argument("--results_dir", default=str(ROOT / "src" / "eval" / "results"))
+    options.add_argument("--args", default="", help="more options for training")
+    options.add_argument("--infer_args", default="", help="more options for answering")
+    options.add_argument("--untrained", action="store_true", help="the base model, too")
+    options.add_argument("--dry_run", action="store_true", help="check, show the commands, stop")
+    return options.parse_args()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold: its files' folder, the rows of its two sides, and its two commands."""
+
+    folder: Path
+    train: list[dict]
+    held: list[dict]
+    commands: list[list[str]]
+
+    @property
+    def answers(self) -> Path:
+        return self.folder / "answers.json"
+
+    def identity(self) -> str:
+        return digest([self.train, self.held, self.commands])
+
+    def is_done(self) -> bool:
+        record = self.folder / "fold.json"
+        known = read_json(record) if record.is_file() and self.answers.is_file() else {}
+        return known.get("identity") == self.identity()
+
+
+def main() -> int:
+    args = arguments()
+    tasks = registered_tasks()
+    if args.task not in tasks:
+        raise InputError(f"no task '{args.task}'", field="task", fix=f"One of {', '.join(tasks)}.")
+    row = model_row(args.name, args.models)
+    output = results.answers_path(args.results_dir, tasks[args.task], args.name)
+    show_settings("kfold", {**vars(args), "answers": relative(output)})
+    refuse_another_models(output, {"model": args.name}, named=True)
+    rows = [one for _, one in read_rows(args.rows, as_typed=True)]
+    plan = folds_of(args, row, rows)
+    for fold in plan:
+        refuse_leaks(fold.train, fold.held, by=args.by, train_path=args.rows, held_path=fold.folder)
+    print(f"plan: {len(plan)} folds of {len(rows)} rows, none shares anything with its held rows")
+    base = untrained(args, row) if args.untrained else []
+    if args.dry_run:
+        print(*map(shlex.join, [c for fold in plan for c in fold.commands] + base), sep="\n")
+        return COMPLETE
+    failed = [fold.folder.name for fold in plan if not finish(fold)]
+    failed += ["untrained" for command in base if not succeeded(command)]
+    for name in failed:
+        print(f"failed: {args.name} {name}", file=sys.stderr)
+    if not any(name.startswith("fold") for name in failed):
+        join(args, rows, plan, output)
+    return FAILURES if failed else COMPLETE
+
+
+def folds_of(args: argparse.Namespace, row: Row, rows: list[dict]) -> list[Fold]:
+    """The folds with their commands, whose options are checked."""
+    folds = read_folds(args.folds, [str(one.get("id")) for one in rows])
+    script, *words = training_command(args.name, row, options_of)
+    plan = []
+    for number in sorted(set(folds.values())):
+        folder = Path(args.output_dir).resolve() / args.name / f"fold{number}"
+        model = str(folder / "model")
+        train = [sys.executable, f"src/train/{script}", *words, "--output_dir", model]
+        train += ["--data_path", str(folder / "train.jsonl"), *args.args.split()]
+        questions, answers = folder / "held.jsonl", folder / "answers.json"
+        answer = answering_command(args, row, model, questions, answers, args.name)
+        held = [one for one in rows if folds[str(one["id"])] == number]
+        rest = [one for one in rows if folds[str(one["id"])] != number]
+        plan.append(Fold(folder, rest, held, [train, answer]))
+    return plan
+
+
+def answering_command(
+    args: argparse.Namespace, row: Row, model: str, questions: Path, answers: Path, name: str
+) -> list[str]:
+    """How a model answers a file of questions, with the options of the row."""
+    command = [sys.executable, "src/eval/infer.py", model, "local", args.task, "--name", name]
+    command += ["--questions", str(questions), "--output", str(answers)]
+    for key, value in answering(args.name, row).options.items():
+        if value is not False:
+            command += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+    return command + args.infer_args.split()
+
+
+def untrained(args: argparse.Namespace, row: Row) -> list[list[str]]:
+    """How the row's base model answers all rows."""
+    name, base = f"{args.name}-untrained", str(row.model_name)
+    answers = results.answers_path(args.results_dir, registered_tasks()[args.task], name)
+    return [answering_command(args, row, base, Path(args.rows).resolve(), answers.resolve(), name)]
+
+
+def finish(fold: Fold) -> bool:
+    """Train and answer what of a fold is not done yet; whether all of it is, then."""
+    print(f"\n=== {fold.folder.parent.name} {fold.folder.name}", flush=True)
+    if fold.is_done():
+        print(f"already done: {relative(fold.folder)}")
+        return True
+    write_jsonl(fold.folder / "train.jsonl", fold.train)
+    write_jsonl(fold.folder / "held.jsonl", fold.held)
+    if not all(map(succeeded, fold.commands)):
+        return False
+    write_json(fold.folder / "fold.json", {"identity": fold.identity(), "rows": len(fold.held)})
+    return True
+
+
+def succeeded(command: list[str]) -> bool:
+    """Run a command, and end with it where it was interrupted."""
+    status = exit_code(command)
+    if status in (INTERRUPTED, -signal.SIGINT):
+        raise KeyboardInterrupt
+    return status == COMPLETE
+
+
+def join(args: argparse.Namespace, rows: list[dict], plan: list[Fold], output: Path) -> None:
+    """Write the folds' answers as those of one model, in the order of the rows."""
+    answered = {}
+    for fold in plan:
+        for answer in results.read_answers(fold.answers, unique=True):
+            answered[str(answer["id"])] = {**answer, "fold": fold.folder.name}
+    missing = [str(row["id"]) for row in rows if str(row["id"]) not in answered]
+    if missing or len(answered) != len(rows):
+        raise InputError(f"{len(missing)} rows have no answer, as {missing[:1]}", path=output)
+    write_json(output, [answered[str(row["id"])] for row in rows])
+    settings = {**vars(args), "model": args.name, "rows_digest": file_digest(args.rows)}
+    record = {"settings": settings, "out_of_fold": True, "provenance": provenance()}
+    write_json(results.run_record(output), record)
+    print(f"\nout-of-fold answers of {len(rows)} rows in {len(plan)} folds: {relative(output)}")
+
+
+if __name__ == "__main__":
+    run(main)
