@@ -13,7 +13,8 @@ Writes  --output_dir/NAME/foldN: train.jsonl, held.jsonl, model/, answers.json; 
 
 Each fold starts from the base model. A fold that is done is passed over, one that was cut off goes
 on; a fold that fails is listed, and the rest goes on. Before anything is trained, each fold's rows
-are checked for what the held-out rows share with them (clusters, near-duplicates).
+are checked for what the held-out rows share with them (clusters, near-duplicates). With --test a
+model is trained on all rows, too, under ``all``, and answers these.
 """
 
 from __future__ import annotations
@@ -60,22 +61,21 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--args", default="", help="more options for training")
     options.add_argument("--infer_args", default="", help="more options for answering")
     options.add_argument("--untrained", action="store_true", help="the base model, too")
+    options.add_argument("--test", help="rows that a model of all --rows answers, too")
+    options.add_argument("--test_output", help="where these answers go")
     options.add_argument("--dry_run", action="store_true", help="check, show the commands, stop")
     return options.parse_args()
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: its files' folder, the rows of its two sides, and its two commands."""
+    """One fold: its files' folder, the rows of its two sides, where the answers go, two commands."""
 
     folder: Path
     train: list[dict]
     held: list[dict]
+    answers: Path
     commands: list[list[str]]
-
-    @property
-    def answers(self) -> Path:
-        return self.folder / "answers.json"
 
     def identity(self) -> str:
         return digest([self.train, self.held, self.commands])
@@ -99,36 +99,46 @@ def main() -> int:
     plan = folds_of(args, row, rows)
     for fold in plan:
         refuse_leaks(fold.train, fold.held, by=args.by, train_path=args.rows, held_path=fold.folder)
-    print(f"plan: {len(plan)} folds of {len(rows)} rows, none shares anything with its held rows")
+    names = ", ".join(fold.folder.name for fold in plan)
+    print(f"plan: {len(rows)} rows in {names}; no training row shares anything with a held one")
     base = untrained(args, row) if args.untrained else []
     if args.dry_run:
         print(*map(shlex.join, [c for fold in plan for c in fold.commands] + base), sep="\n")
         return COMPLETE
     failed = [fold.folder.name for fold in plan if not finish(fold)]
+    if not any(name.startswith("fold") for name in failed):
+        join(args, rows, [fold for fold in plan if fold.folder.name != "all"], output)
     failed += ["untrained" for command in base if not succeeded(command)]
     for name in failed:
         print(f"failed: {args.name} {name}", file=sys.stderr)
-    if not any(name.startswith("fold") for name in failed):
-        join(args, rows, plan, output)
     return FAILURES if failed else COMPLETE
 
 
 def folds_of(args: argparse.Namespace, row: Row, rows: list[dict]) -> list[Fold]:
     """The folds with their commands, whose options are checked."""
     folds = read_folds(args.folds, [str(one.get("id")) for one in rows])
-    script, *words = training_command(args.name, row, options_of)
-    plan = []
+    folder, plan = Path(args.output_dir).resolve() / args.name, []
     for number in sorted(set(folds.values())):
-        folder = Path(args.output_dir).resolve() / args.name / f"fold{number}"
-        model = str(folder / "model")
-        train = [sys.executable, f"src/train/{script}", *words, "--output_dir", model]
-        train += ["--data_path", str(folder / "train.jsonl"), *args.args.split()]
-        questions, answers = folder / "held.jsonl", folder / "answers.json"
-        answer = answering_command(args, row, model, questions, answers, args.name)
         held = [one for one in rows if folds[str(one["id"])] == number]
         rest = [one for one in rows if folds[str(one["id"])] != number]
-        plan.append(Fold(folder, rest, held, [train, answer]))
+        own = folder / f"fold{number}"
+        plan.append(fold_of(args, row, own, rest, held, own / "answers.json"))
+    if args.test:
+        test = [one for _, one in read_rows(args.test, as_typed=True)]
+        answers = Path(args.test_output or folder / "all" / "answers.json").resolve()
+        plan.append(fold_of(args, row, folder / "all", rows, test, answers))
     return plan
+
+
+def fold_of(
+    args: argparse.Namespace, row: Row, folder: Path, train: list, held: list, answers: Path
+) -> Fold:
+    script, *words = training_command(args.name, row, options_of)
+    model = str(folder / "model")
+    command = [sys.executable, f"src/train/{script}", *words, "--output_dir", model]
+    command += ["--data_path", str(folder / "train.jsonl"), *args.args.split()]
+    answer = answering_command(args, row, model, folder / "held.jsonl", answers, args.name)
+    return Fold(folder, train, held, answers, [command, answer])
 
 
 def answering_command(
@@ -178,9 +188,6 @@ def join(args: argparse.Namespace, rows: list[dict], plan: list[Fold], output: P
     for fold in plan:
         for answer in results.read_answers(fold.answers, unique=True):
             answered[str(answer["id"])] = {**answer, "fold": fold.folder.name}
-    missing = [str(row["id"]) for row in rows if str(row["id"]) not in answered]
-    if missing or len(answered) != len(rows):
-        raise InputError(f"{len(missing)} rows have no answer, as {missing[:1]}", path=output)
     write_json(output, [answered[str(row["id"])] for row in rows])
     settings = {**vars(args), "model": args.name, "rows_digest": file_digest(args.rows)}
     record = {"settings": settings, "out_of_fold": True, "provenance": provenance()}
