@@ -14,7 +14,7 @@ from tasks import FILES, TASKS
 from tests.conftest import ROOT
 
 SOURCES = [*ROOT.glob("*.py"), *ROOT.glob("src/**/*.py")]
-OWN = {ROOT / "src/eval" / name for name in FILES} | {
+OWN = {(ROOT / "src/eval" / name).resolve() for name in FILES} | {
     ROOT / "src/eval/understanding_evaluation_augmenter.py",  # writes one task's questions
 }
 ELSEWHERE = {"usage", "loss", "reply", "meaning"}
@@ -57,7 +57,9 @@ def test_no_shell_file_or_template_names_a_task(pattern):
 
 
 def test_the_tasks_that_ship_are_whole():
-    for task in TASKS.values():
+    shipped = [task for task in TASKS.values() if task.questions.is_relative_to(ROOT / "src")]
+    assert len(shipped) == 5
+    for task in shipped:
         items = task.read(task.questions)
         assert len({item["id"] for item in items}) == len(items) >= 100
         prompts = task.prompts()

@@ -2,8 +2,8 @@
 
     python src/dialogue_inference/prepare.py --input train.json --output data/train.jsonl
     python src/dialogue_inference/prepare.py --input dev.json --output dev.jsonl --variant CustomRef
-    python src/dialogue_inference/prepare.py --input train.json --refined refined.json --model NAME \\
-        --output rows.jsonl
+    python src/dialogue_inference/prepare.py --input train.json --refined refined.json \\
+        --model NAME --output rows.jsonl
 
 Reads   --input: the contest's file, or what refine.py made of it. With --model, the row of
         models.json says which variant, and whether --input or --refined.

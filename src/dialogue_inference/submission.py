@@ -1,6 +1,6 @@
 """Fill a test file's outputs with a model's answers, or check a submission against its test file.
 
-    python src/dialogue_inference/submission.py --input test.json --answers ANSWERS --output sub.json
+    python src/dialogue_inference/submission.py --input test.json --answers FILE --output sub.json
     python src/dialogue_inference/submission.py --input test.json --check sub.json
 
 Reads   --input: the contest's test file; --answers: what infer.py, vote.py or baselines.py wrote.

@@ -29,7 +29,7 @@ def misread_as(text: str) -> str | None:
 
 
 def _as_latin_1(text: str) -> bytes:
-    """The bytes that Latin-1, or Windows' form of it, reads as ``text``; "?" for what is neither."""
+    """The bytes that Latin-1, or Windows' form of it, reads as ``text``; "?" where neither does."""
     return b"".join(
         letter.encode("latin-1") if ord(letter) < 256 else letter.encode("cp1252", "replace")
         for letter in text
