@@ -14,9 +14,13 @@ from malmat.files import read_json, write_json
 CHOICES = ["가", "나", "다"]
 
 
+OPTIONS = ["ㄱ", "ㄴ", "ㄷ"]
+
+
 def answer(number: int, picked: str | None, probabilities=None, **more) -> dict:
     row = {
         "id": f"r{number}", "question": f"질문 {number}", "choices": CHOICES, "target": "가",
+        "options": OPTIONS,
         "title": f"말 {number // 2}", "answer": picked or "",
         "status": "ok" if picked else "refused", "finish_reason": "stop",
     }  # fmt: skip
@@ -83,6 +87,28 @@ def test_hard_and_soft_votes(folder):
     assert "finish_reason" not in hard["r0"]
 
 
+def test_a_tie_that_no_probability_decides_goes_to_the_first_file(folder):
+    """Not to the choice that stands first, and not to a model that has no vote."""
+    for name, picked in zip("abc", "다나가", strict=True):
+        write_json(path_of(folder, name), [answer(0, picked)])
+    assert voted(folder, "hard")["r0"]["answer"] == "다"
+    assert voted(folder, "hard", names="bca")["r0"]["answer"] == "나"
+    assert voted(folder, "hard", [0, 1, 1])["r0"]["answer"] == "나"
+    write_json(path_of(folder, "a"), [answer(0, "가", [0.4, 0.3, 0.3])])
+    write_json(path_of(folder, "c"), [answer(0, "다", [0.3, 0.2, 0.5])])
+    assert voted(folder, "hard")["r0"]["answer"] == "다"  # the highest summed probability
+
+
+def test_rows_in_another_order_are_joined_by_id(script, folder):
+    write_json(path_of(folder, "b"), FILES["b"][::-1])
+    assert [row["answer"] for row in voted(folder, "hard").values()] == ["가", "나", "나", "나", ""]
+    result = script("src/eval/vote.py", *(path_of(folder, name) for name in "abc"))
+    assert result.returncode == 0, result.stderr
+    assert "b_reply_inference_results has the rows in another order: they are joined by id" in (
+        result.stdout
+    )
+
+
 def test_weights(folder):
     assert voted(folder, "hard", [1, 1, 3])["r0"]["answer"] == "나"
     assert voted(folder, "soft", [5, 5, 1])["r0"]["answer"] == "가"
@@ -105,7 +131,10 @@ def test_answers_without_probabilities_vote_hard_only(folder):
         (lambda rows: rows.pop(2), r"the row r2 is missing; it is in .*a_reply"),
         (lambda rows: rows.append(answer(9, "가", [1, 0, 0])), "the row r9 is not in .*a_reply"),
         (lambda rows: rows.append(rows[0]), "the row r0 stands in it twice"),
-        (lambda rows: rows[0].update(choices=["가", "다", "나"]), "r0 has other choices"),
+        (lambda rows: rows[0].update(choices=["가", "다", "나"]), "r0 has other choices .* order"),
+        (lambda rows: rows[0].update(choices=["가", "나", "더"]), "r0 has other choices .*a_reply"),
+        (lambda rows: rows[3].update(options=["ㄱ", "ㄴ", "ㅁ"]), "r3 has other options .*a_reply"),
+        (lambda rows: rows[0].update(target="나"), "r0 has another target than in .*a_reply"),
         (lambda rows: rows[0].update(answer="라"), "r0 has an answer that is none"),
         (lambda rows: rows[0].update(probabilities=[0.5, 0.5]), "r0 has no probability from 0"),
         (lambda rows: rows[0].update(probabilities=[2, 0, "x"]), "r0 has no probability from 0"),

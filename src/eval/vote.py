@@ -48,7 +48,7 @@ from malmat.errors import InputError
 from malmat.evaluate import results, vote_table
 from malmat.evaluate.task import Task
 from malmat.evaluate.vote import ADD_UP, FITTED, METHODS, Tally, vote, voted_rows
-from malmat.evaluate.vote_fit import Weigher, folds_of, read_sample
+from malmat.evaluate.vote_fit import Weigher, by_hand, folds_of, read_sample
 from malmat.evaluate.vote_read import Ballots, read_ballots
 from malmat.files import file_digest, read_json, write_json
 from tasks import TASKS
@@ -101,8 +101,7 @@ def main() -> int:
         return COMPLETE
     tally = vote(ballots, args.method, weights)
     wanted = len(ballots.rows) <= MANY if args.table is None else args.table
-    known = bool((ballots.targets >= 0).any())
-    found = vote_table.table(ballots, weigher) if wanted and known else None
+    found = vote_table.table(ballots, weigher) if wanted and ballots.any_target else None
     if output:
         label = {"in_sample": True} if args.in_sample else {}
         write_json(output, [row | label for row in voted_rows(ballots, tally)])
@@ -155,12 +154,7 @@ def weigher_of(args, ballots: Ballots) -> Weigher:
         InputError: weights that do not fit the models, or that were picked on the rows that are
             voted on (without --in_sample), or of which nothing says where they were.
     """
-    given = None if args.weights is None else np.array(args.weights)
-    if given is not None and (len(given) != len(ballots.models) or not given.any()):
-        problem = f"expected {len(ballots.models)} weights, one a model and not all 0"
-        raise InputError(problem, field="weights")
-    if given is not None and args.method == "stack":
-        raise InputError("are fitted by stacking", field="weights", fix="Leave them out.")
+    given = by_hand(args.weights, ballots, args.method)
     if args.fit_on and args.folds:
         raise InputError("give one of --fit_on and --folds", field="folds")
     if args.folds:
@@ -168,8 +162,8 @@ def weigher_of(args, ballots: Ballots) -> Weigher:
     if args.fit_on:
         sample = read_sample(list(map(Path, args.fit_on)), ballots, in_sample=args.in_sample)
         return Weigher(given, sample, best=args.best)
-    by_hand = given is not None and len(set(args.weights)) > 1
-    if by_hand and not args.in_sample and (ballots.targets >= 0).any():
+    unequal = given is not None and len(set(args.weights)) > 1
+    if unequal and not args.in_sample and ballots.any_target:
         fix = "Name the answers to those rows with --fit_on, or --in_sample labels the vote so."
         raise InputError("nothing says on which rows they were picked", field="weights", fix=fix)
     return Weigher(given, best=args.best)
@@ -189,14 +183,11 @@ def record_of(args, ballots: Ballots, weigher: Weigher, weights: np.ndarray, fou
 
 
 def show(args, ballots: Ballots, tally: Tally, weights: np.ndarray) -> None:
-    counts = {"ok": int((tally.picks >= 0).sum()), "failed": int((tally.picks < 0).sum())}
-    print("answers: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
-    by_sum = int(tally.by_sum.sum())
-    ties = int(tally.tied.sum())
+    ok, ties, by_sum = (int(n.sum()) for n in (tally.picks >= 0, tally.tied, tally.by_sum))
+    print(f"answers: {ok} ok" + f", {len(tally.picks) - ok} failed" * (ok < len(tally.picks)))
     decided = f" ({by_sum} by the summed probabilities, {ties - by_sum} by the first file)"
     print(f"  ties: {ties}{decided if ties else ''}")
-    voting = (weights > 0).any(1)
-    short = (ballots.picks[voting] < 0).any(0)
+    short = ((ballots.picks < 0) & (weights > 0)).any(0)
     print(f"  without all votes: {int(short.sum())}")
     if args.method in FITTED or args.best:
         fitted = zip(ballots.models, weights.mean(1), strict=True)

@@ -69,7 +69,7 @@ def arguments() -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: its files' folder, the rows of its two sides, where the answers go, two commands."""
+    """One fold: its folder, the rows of its two sides, where the answers go, its two commands."""
 
     folder: Path
     train: list[dict]

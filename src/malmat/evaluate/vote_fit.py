@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,22 @@ def conditional_logit(sample: Ballots) -> np.ndarray:
 
 FITS = {"weighted": log_odds, "stack": conditional_logit}
 """Method → how its weights are fitted."""
+
+
+def by_hand(weights: Sequence[float] | None, ballots: Ballots, method: str) -> np.ndarray | None:
+    """(m) Weights that a user gives.
+
+    Raises:
+        InputError: not one a model, all 0, or for stacking, which fits its own.
+    """
+    if weights is None:
+        return None
+    if len(weights) != len(ballots.models) or not any(weights):
+        problem = f"expected {len(ballots.models)} weights, one a model and not all 0"
+        raise InputError(problem, field="weights")
+    if method == "stack":
+        raise InputError("are fitted by stacking", field="weights", fix="Leave them out.")
+    return np.array(weights, float)
 
 
 def read_sample(paths: list[Path], ballots: Ballots, *, in_sample: bool) -> Ballots:

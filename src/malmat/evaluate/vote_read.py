@@ -54,6 +54,11 @@ class Ballots:
         return [str(row["id"]) for row in self.rows]
 
     @property
+    def any_target(self) -> bool:
+        """Whether it is known of any item what is right."""
+        return bool((self.targets >= 0).any())
+
+    @property
     def clusters(self) -> list[str]:
         """What each item is about (``task.cluster``)."""
         return [cluster(row) for row in self.rows]
@@ -205,13 +210,13 @@ class _Column:
         base = first.rows[place]
         for name in ("choices", "options"):  # where choices are labels, options are their texts
             one, other = row.get(name), base.get(name)
-            if one != other and None not in (one, other):
+            if one is not None and other is not None and one != other:
                 problem = f"has other {name} than in {first.path}"
                 if sorted(map(str, one)) == sorted(map(str, other)):
                     problem += ": the same texts in another order"
                 raise InputError(f"the row {row['id']} {problem}", path=self.path, fix=FIX)
         one, other = row.get("target"), base.get("target")
-        if one != other and None not in (one, other):
+        if one is not None and other is not None and one != other:
             problem = f"the row {row['id']} has another target than in {first.path}"
             raise InputError(problem, path=self.path, fix=FIX)
 
