@@ -267,11 +267,8 @@ def test_files_in_other_forms_are_read_alike(tmp_path):
 
 
 def test_texts_in_another_normal_form_are_the_same(tmp_path):
-    rows = [
-        {**row, "choices": ["가", "나"], "answer": "나", "target": "가"}
-        for row in made_up("good", 4)
-    ]
-    rows = [{**row, "probabilities": [0.4, 0.6]} for row in rows]
+    known = {"choices": ["가", "나"], "answer": "나", "target": "가", "probabilities": [0.4, 0.6]}
+    rows = [row | known for row in made_up("good", 4)]
     write_json(tmp_path / "a.json", rows)
     choices = [unicodedata.normalize("NFD", choice) for choice in known["choices"]]
     apart = [{**row, "choices": choices} for row in rows]
