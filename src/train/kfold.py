@@ -14,7 +14,7 @@ Writes  --output_dir/NAME/foldN: train.jsonl, held.jsonl, model/, answers.json; 
 Each fold starts from the base model. A fold that is done is passed over, one that was cut off goes
 on; a fold that fails is listed, and the rest goes on. Before anything is trained, each fold's rows
 are checked for what the held-out rows share with them (clusters, near-duplicates). With --test a
-model is trained on all rows, too, under ``all``, and answers these.
+model of all rows, under ``all``, answers these.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 from rows import exit_code, options_of
 
 from malmat.cli import (
+    BAD_INPUT,
     COMPLETE,
     FAILURES,
     INTERRUPTED,
@@ -99,9 +100,8 @@ def main() -> int:
     plan = folds_of(args, row, rows)
     for fold in plan:
         refuse_leaks(fold.train, fold.held, by=args.by, train_path=args.rows, held_path=fold.folder)
-    names = ", ".join(fold.folder.name for fold in plan)
-    print(f"plan: {len(rows)} rows in {names}; no training row shares anything with a held one")
-    base = untrained(args, row) if args.untrained else []
+    print(f"plan: {len(plan)} models; no training row shares anything with a row to be answered")
+    base = untrained(args, row, output) if args.untrained else []
     if args.dry_run:
         print(*map(shlex.join, [c for fold in plan for c in fold.commands] + base), sep="\n")
         return COMPLETE
@@ -153,11 +153,12 @@ def answering_command(
     return command + args.infer_args.split()
 
 
-def untrained(args: argparse.Namespace, row: Row) -> list[list[str]]:
+def untrained(args: argparse.Namespace, row: Row, output: Path) -> list[list[str]]:
     """How the row's base model answers all rows."""
-    name, base = f"{args.name}-untrained", str(row.model_name)
-    answers = results.answers_path(args.results_dir, registered_tasks()[args.task], name)
-    return [answering_command(args, row, base, Path(args.rows).resolve(), answers.resolve(), name)]
+    name = f"{args.name}-untrained"
+    answers = output.with_name(output.name.replace(args.name, name, 1)).resolve()
+    rows = Path(args.rows).resolve()
+    return [answering_command(args, row, str(row.model_name), rows, answers, name)]
 
 
 def finish(fold: Fold) -> bool:
@@ -175,10 +176,13 @@ def finish(fold: Fold) -> bool:
 
 
 def succeeded(command: list[str]) -> bool:
-    """Run a command, and end with it where it was interrupted."""
+    """Run a command, and end with it where it was interrupted or given bad input, which would be
+    as bad in the next fold."""
     status = exit_code(command)
     if status in (INTERRUPTED, -signal.SIGINT):
         raise KeyboardInterrupt
+    if status == BAD_INPUT:
+        raise InputError(f"{command[1]} was given bad input (see above)", field="name")
     return status == COMPLETE
 
 
