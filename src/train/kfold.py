@@ -2,8 +2,7 @@
 
     python src/train/kfold.py NAME --models src/dialogue_inference/models.json \\
         --rows rows.jsonl --folds folds.json --task dialogue_inference
-    python src/train/kfold.py NAME … --untrained              # and the base model on all rows
-    python src/train/kfold.py NAME … --args="--max_steps 20" --dry_run
+    python src/train/kfold.py NAME … --untrained --args="--max_steps 20" --dry_run
 
 Reads   --models: the row's script, base model and options; --rows: rows to train on that are also
         the task's questions; --folds, of src/data/folds.py.
@@ -12,9 +11,9 @@ Writes  --output_dir/NAME/foldN: train.jsonl, held.jsonl, model/, answers.json; 
         results/<task>/infer_results/<NAME>_<task>_inference_results.json.
 
 Each fold starts from the base model. A fold that is done is passed over, one that was cut off goes
-on; a fold that fails is listed, and the rest goes on. Before anything is trained, each fold's rows
-are checked for what the held-out rows share with them (clusters, near-duplicates). With --test a
-model of all rows, under ``all``, answers these.
+on, one that fails is listed. Nothing is trained where training rows share a cluster, or nearly a
+text, with held-out rows. --untrained: the base model answers all rows, too. --test: a model of all
+rows (folder ``all``) answers these.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.run_record import refuse_another_models
 from malmat.evaluate.task import registered_tasks
-from malmat.files import digest, file_digest, read_json, read_rows, write_json, write_jsonl
+from malmat.files import digest, read_json, read_rows, write_json, write_jsonl
 from malmat.folds import read_folds, refuse_leaks
 from malmat.models import MODELS_FILE, Row, answering, model_row, training_command
 
@@ -60,7 +59,6 @@ def arguments() -> argparse.Namespace:
     options.add_argument("--output_dir", default="checkpoints/kfold")
     options.add_argument("--results_dir", default=str(ROOT / "src" / "eval" / "results"))
     options.add_argument("--args", default="", help="more options for training")
-    options.add_argument("--infer_args", default="", help="more options for answering")
     options.add_argument("--untrained", action="store_true", help="the base model, too")
     options.add_argument("--test", help="rows that a model of all --rows answers, too")
     options.add_argument("--test_output", help="where these answers go")
@@ -78,26 +76,25 @@ class Fold:
     answers: Path
     commands: list[list[str]]
 
-    def identity(self) -> str:
-        return digest([self.train, self.held, self.commands])
+    def record(self) -> dict:
+        return {"identity": digest([self.train, self.held, self.commands]), "rows": len(self.held)}
 
     def is_done(self) -> bool:
-        record = self.folder / "fold.json"
-        known = read_json(record) if record.is_file() and self.answers.is_file() else {}
-        return known.get("identity") == self.identity()
+        path = self.folder / "fold.json"
+        return self.answers.is_file() and path.is_file() and read_json(path) == self.record()
 
 
 def main() -> int:
     args = arguments()
-    tasks = registered_tasks()
-    if args.task not in tasks:
+    if args.task not in (tasks := registered_tasks()):
         raise InputError(f"no task '{args.task}'", field="task", fix=f"One of {', '.join(tasks)}.")
     row = model_row(args.name, args.models)
-    output = results.answers_path(args.results_dir, tasks[args.task], args.name)
+    output = results.answers_path(args.results_dir, tasks[args.task], args.name).resolve()
     show_settings("kfold", {**vars(args), "answers": relative(output)})
-    refuse_another_models(output, {"model": args.name}, named=True)
+    folder = Path(args.output_dir).resolve() / args.name
+    refuse_another_models(output, {"model": relative(folder)}, named=True)
     rows = [one for _, one in read_rows(args.rows, as_typed=True)]
-    plan = folds_of(args, row, rows)
+    plan = folds_of(args, row, rows, folder)
     for fold in plan:
         refuse_leaks(fold.train, fold.held, by=args.by, train_path=args.rows, held_path=fold.folder)
     print(f"plan: {len(plan)} models; no training row shares anything with a row to be answered")
@@ -114,10 +111,10 @@ def main() -> int:
     return FAILURES if failed else COMPLETE
 
 
-def folds_of(args: argparse.Namespace, row: Row, rows: list[dict]) -> list[Fold]:
+def folds_of(args: argparse.Namespace, row: Row, rows: list[dict], folder: Path) -> list[Fold]:
     """The folds with their commands, whose options are checked."""
     folds = read_folds(args.folds, [str(one.get("id")) for one in rows])
-    folder, plan = Path(args.output_dir).resolve() / args.name, []
+    plan = []
     for number in sorted(set(folds.values())):
         held = [one for one in rows if folds[str(one["id"])] == number]
         rest = [one for one in rows if folds[str(one["id"])] != number]
@@ -137,8 +134,8 @@ def fold_of(
     model = str(folder / "model")
     command = [sys.executable, f"src/train/{script}", *words, "--output_dir", model]
     command += ["--data_path", str(folder / "train.jsonl"), *args.args.split()]
-    answer = answering_command(args, row, model, folder / "held.jsonl", answers, args.name)
-    return Fold(folder, train, held, answers, [command, answer])
+    own = (folder / "held.jsonl", answers, args.name)
+    return Fold(folder, train, held, answers, [command, answering_command(args, row, model, *own)])
 
 
 def answering_command(
@@ -150,15 +147,14 @@ def answering_command(
     for key, value in answering(args.name, row).options.items():
         if value is not False:
             command += [f"--{key}"] if value is True else [f"--{key}", str(value)]
-    return command + args.infer_args.split()
+    return command
 
 
 def untrained(args: argparse.Namespace, row: Row, output: Path) -> list[list[str]]:
     """How the row's base model answers all rows."""
     name = f"{args.name}-untrained"
-    answers = output.with_name(output.name.replace(args.name, name, 1)).resolve()
-    rows = Path(args.rows).resolve()
-    return [answering_command(args, row, str(row.model_name), rows, answers, name)]
+    own = (Path(args.rows).resolve(), output.with_name(output.name.replace(args.name, name, 1)))
+    return [answering_command(args, row, str(row.model_name), *own, name)]
 
 
 def finish(fold: Fold) -> bool:
@@ -171,7 +167,7 @@ def finish(fold: Fold) -> bool:
     write_jsonl(fold.folder / "held.jsonl", fold.held)
     if not all(map(succeeded, fold.commands)):
         return False
-    write_json(fold.folder / "fold.json", {"identity": fold.identity(), "rows": len(fold.held)})
+    write_json(fold.folder / "fold.json", fold.record())
     return True
 
 
@@ -188,14 +184,15 @@ def succeeded(command: list[str]) -> bool:
 
 def join(args: argparse.Namespace, rows: list[dict], plan: list[Fold], output: Path) -> None:
     """Write the folds' answers as those of one model, in the order of the rows."""
-    answered = {}
-    for fold in plan:
-        for answer in results.read_answers(fold.answers, unique=True):
-            answered[str(answer["id"])] = {**answer, "fold": fold.folder.name}
+    answered = {
+        str(answer["id"]): {**answer, "fold": fold.folder.name}
+        for fold in plan
+        for answer in results.read_answers(fold.answers, unique=True)
+    }
     write_json(output, [answered[str(row["id"])] for row in rows])
-    settings = {**vars(args), "model": args.name, "rows_digest": file_digest(args.rows)}
-    record = {"settings": settings, "out_of_fold": True, "provenance": provenance()}
-    write_json(results.run_record(output), record)
+    settings = {**vars(args), "model": relative(plan[0].folder.parent)}
+    about = {"settings": settings, "out_of_fold": True, "provenance": provenance()}
+    write_json(results.run_record(output), about)
     print(f"\nout-of-fold answers of {len(rows)} rows in {len(plan)} folds: {relative(output)}")
 
 
