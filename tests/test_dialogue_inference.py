@@ -12,7 +12,7 @@ from malmat.evaluate.task import registered_tasks
 from malmat.formats import read_pairs
 from malmat.models import read_models
 from malmat.train.examples import conversations
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_model
 
 FOLDER = "src/dialogue_inference"
 SAMPLE = ROOT / "tests/cases/dialogues.json"
@@ -432,3 +432,31 @@ def test_the_check_finds_what_else_differs(script, tmp_path, kind):
     )
     assert result.returncode == 1
     assert "differences" in result.stdout
+
+
+# ------------------------------------------------------------------------ the whole chain
+
+
+@pytest.mark.slow
+def test_from_raw_rows_to_scores_and_a_submission(script, tmp_path, tokenizer):
+    folder = tmp_path / "tiny"
+    make_model(tokenizer, max_position_embeddings=4096).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    infer = ("src/eval/infer.py", folder, "local", TASK.name, "--results_dir", tmp_path)
+    result = script(*infer, "--questions", SAMPLE)
+    assert result.returncode == 0, result.stderr
+    result = script("src/eval/score.py", "--model_name", "tiny", "--task", TASK.name, *infer[4:])
+    assert result.returncode == 0, result.stderr
+    assert "category 원인" in result.stdout
+    assert "mean of categories" in result.stdout
+    assert "in 4 clusters" in result.stdout
+    test = saved(tmp_path / "test.json", without_answers())
+    made, output = tmp_path / "answers.json", tmp_path / "sub.json"
+    assert script(*infer, "--questions", test, "--output", made, "--name", "t").returncode == 0
+    words = ("--input", test, "--answers", made, "--output", output)
+    assert script(f"{FOLDER}/submission.py", *words).returncode == 0
+    result = script(
+        "src/eval/score.py", "--model_name", "t", "--task", TASK.name, "--infer_results", made
+    )
+    assert result.returncode == 2
+    assert "field 'target'" in result.stderr

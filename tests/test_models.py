@@ -13,7 +13,7 @@ import pytest
 
 from malmat.cli import ROOT
 from malmat.errors import InputError
-from malmat.models import answering, answering_for, read_models, training_command
+from malmat.models import answering, answering_for, read_models, row_of, training_command
 from tests.conftest import PAIRS
 
 TRAINED = {"script": "train_lora_fine_tuning.py", "model_name": "owner/base", "num_epochs": 1}
@@ -177,3 +177,49 @@ def test_exp_sh_finds_the_type_and_asks_for_no_key(tmp_path, model_folder):
     assert "KEY" not in result.stderr
     assert f"=== {model_folder.name} · usage" in result.stdout
     assert re.search(r"type +local", result.stdout)
+
+
+def test_trained_rows_share_the_defaults(models):
+    path = models(
+        defaults={"script": "train_lora_fine_tuning.py", "num_epochs": 4, "merge": True},
+        one={"model_name": "owner/base", "rows": {"variant": "Short", "data": "refined"}},
+        two={"model_name": "owner/other", "num_epochs": 1},
+        served={"answer": {"api": "gpt-4o"}},
+    )
+    rows = read_models(path)
+    assert list(rows) == ["one", "two", "served"]
+    assert rows["one"].training_options() == {
+        "model_name": "owner/base",
+        "num_epochs": 4,
+        "merge": True,
+    }
+    assert (rows["one"].rows.variant, rows["one"].rows.data) == ("Short", "refined")
+    assert rows["two"].training_options()["num_epochs"] == 1
+    assert "--merge" in training_command("one", rows["one"], options_of)
+    assert answering("served", rows["served"]).model == "gpt-4o"
+    assert answering_for("one", path=path).model.endswith("checkpoints/one")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "said"),
+    [
+        ({"defaults": []}, "defaults", "expected an object"),
+        ({"a": {"rows": {"variant": "x", "dta": "raw"}}}, "rows.dta", "One of variant, data."),
+        ({"a": {"rows": {"variant": "x", "data": "fresh"}}}, "rows.data", "'raw' or 'refined'"),
+        ({"a": {"rows": {}}}, "rows", ""),
+    ],
+)
+def test_what_rows_and_defaults_may_not_be(models, changes, field, said):
+    row = {"a": TRAINED | changes.get("a", {})}
+    with pytest.raises(InputError) as refused:
+        read_models(models(**{**changes, **row}))
+    assert f"field '{field}" in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_one_row_is_found_by_name(models):
+    path = models(a=TRAINED)
+    rows = read_models(path)
+    assert row_of(rows, "a", path).model_name == "owner/base"
+    with pytest.raises(InputError, match=r"no row 'b'\. One of a\."):
+        row_of(rows, "b", path)

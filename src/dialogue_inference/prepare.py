@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
-from malmat.contests.dialogue_items import item_of, row_of
+from malmat.contests.dialogue_items import fields_of, item_of
 from malmat.contests.dialogues import Dialogue, read_dialogues, show_lost
 from malmat.contests.faults import show_skipped
 from malmat.errors import InputError
@@ -76,7 +76,7 @@ def main() -> int:
 
 def chat_row(prompts: dict[str, str], one: Dialogue, variant: str) -> dict:
     """A row with its messages, which end with the answer where there is one."""
-    row = row_of(one)
+    row = fields_of(one)
     messages = VARIANTS[variant](prompts, item_of(row))
     if one.answer is not None:
         answer = option_line(item_of(row), one.answer)

@@ -172,16 +172,20 @@ def read_models(path: str | Path = MODELS_FILE) -> dict[str, Row]:
     return rows
 
 
-def model_row(name: str, path: str | Path = MODELS_FILE) -> Row:
-    """One row of a models.json.
+def row_of(rows: dict[str, Row], name: str, path: str | Path) -> Row:
+    """One of a file's rows.
 
     Raises:
-        InputError: as ``read_models``, or there is no such row.
+        InputError: there is no such row.
     """
-    rows = read_models(path)
     if name not in rows:
         raise InputError(f"no row '{name}'", path=path, fix=f"One of {', '.join(rows)}.")
     return rows[name]
+
+
+def model_row(name: str, path: str | Path = MODELS_FILE) -> Row:
+    """One row of a models.json, read for it alone (``read_models``, ``row_of``)."""
+    return row_of(read_models(path), name, path)
 
 
 def training_command(

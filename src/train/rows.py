@@ -23,7 +23,7 @@ from pathlib import Path
 
 from malmat.cli import BAD_INPUT, COMPLETE, FAILURES, INTERRUPTED, ROOT, parser, run, show_table
 from malmat.errors import InputError
-from malmat.models import MODELS_FILE, Row, read_models, training_command
+from malmat.models import MODELS_FILE, Row, read_models, row_of, training_command
 from malmat.train.record import read_run
 
 HERE = Path(__file__).parent
@@ -46,11 +46,8 @@ def main() -> int:
     args = arguments()
     rows = read_models(args.models)
     names = args.names or [name for name, row in rows.items() if fits(row)]
-    if unknown := [name for name in names if name not in rows]:
-        raise InputError(
-            f"no row '{unknown[0]}'", path=args.models, fix=f"One of {', '.join(rows)}."
-        )
-    commands = {name: training_command(name, rows[name], options_of) for name in names}
+    chosen = {name: row_of(rows, name, args.models) for name in names}
+    commands = {name: training_command(name, row, options_of) for name, row in chosen.items()}
 
     launcher = args.launch.split() or [sys.executable]
     more = ["--data_path", args.data_path]

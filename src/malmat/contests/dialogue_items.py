@@ -23,7 +23,7 @@ def spoken(turn: Utterance) -> str:
     return f"{name}: {inert(turn['utterance'])}"
 
 
-def row_of(one: Dialogue) -> dict[str, Any]:
+def fields_of(one: Dialogue) -> dict[str, Any]:
     """The fields of an item that a file of prepared rows keeps; no ``answer`` in test rows."""
     answer = {} if one.answer is None else {"answer": one.answer}
     return {
@@ -39,7 +39,7 @@ def row_of(one: Dialogue) -> dict[str, Any]:
 
 
 def item_of(row: Mapping[str, Any]) -> Item:
-    """The item of a row of ``row_of``, with ``messages`` where the row has some.
+    """The item of a row of ``fields_of``, with ``messages`` where the row has some.
 
     Beside the fields of every item it has ``category``, ``n_marked`` and ``length`` for slices,
     ``conversation`` and ``reference_id``.
@@ -83,7 +83,7 @@ def read_items(path: str | Path, categories: Collection[str]) -> list[Item]:
     rows = read_rows(path, as_typed=True)
     if any(isinstance(row, dict) and "input" in row for _, row in rows) or not rows:
         dialogues, _ = read_dialogues(path, categories)
-        return [item_of(row_of(one)) for one in dialogues]
+        return [item_of(fields_of(one)) for one in dialogues]
     first: dict[str, int] = {}
     for line, row in rows:
         _check_prepared(row, path, line)

@@ -134,8 +134,10 @@ class Scorer:
 
         Raises:
             ValueError: a judge has no journal.
+            InputError: rows have no target to compare their answer with.
         """
         if self.name in ROW_SCORERS:
+            _refuse_without_targets(rows)
             return {row["id"]: ROW_SCORERS[self.name](row) for row in rows}
         if self.name == "lexicon":
             return by_lexicon(rows, self.terms)
@@ -337,6 +339,13 @@ def nll(row: Row) -> dict:
         raise InputError(problem, field="likelihoods")
     likelihood = row["likelihoods"][row["choices"].index(row["target"])]
     return {"status": "ok", "value": -likelihood["sum"] / likelihood["tokens"]}
+
+
+def _refuse_without_targets(rows: Sequence[Row]) -> None:
+    if missing := [row["id"] for row in rows if row.get("target") is None]:
+        problem = f"{len(missing)} of {len(rows)} rows have none, as {missing[0]}"
+        fix = "Rows of a test set whose answers are not published cannot be scored."
+        raise InputError(problem, field="target", fix=fix)
 
 
 ROW_SCORERS: dict[str, Callable[[Row], dict]] = {

@@ -135,6 +135,7 @@ STEPS = (*TEXT_STEPS, MERGE)
 """The names of all steps, in their order."""
 
 Utterance = Mapping[str, Any]
+"""``speaker``, ``utterance``, and its ids as the list ``utterance_id``."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ def tidy(
 def _rewritten(
     conversation: list[Utterance], marked: set[str], name: str
 ) -> tuple[list[Utterance], list[Change]]:
-    kept, changes = [], []
+    kept: list[Utterance] = []
+    changes: list[Change] = []
     for one in conversation:
         before, ids = one["utterance"], one["utterance_id"]
         after = TEXT_STEPS[name](before)
@@ -199,7 +201,8 @@ def _merged(
     conversation: list[Utterance], marked: set[str], name: str
 ) -> tuple[list[Utterance], list[Change]]:
     """Neighbours of one speaker as one utterance, where neither is marked."""
-    kept, changes = [], []
+    kept: list[Utterance] = []
+    changes: list[Change] = []
     for group in _of_one_speaker(conversation, marked):
         first, *others = group
         if others:
