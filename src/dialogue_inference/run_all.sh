@@ -54,7 +54,7 @@ for split in "${splits[@]}"; do
 done
 
 stage "EDA: raw and refined side by side"
-[ -f "$RUN/eda/done" ] || {
+[ "$RUN/eda/done" -nt "$DATA/train.json" ] || {
   "$PYTHON" src/dialogue_inference/eda.py --raw "${raw[@]}" --refined "${refined[@]}" \
     --output_dir "$RUN/eda"
   touch "$RUN/eda/done"
