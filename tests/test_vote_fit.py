@@ -182,17 +182,23 @@ def test_fitting_that_cannot_be(script, tmp_path, voted, dev):
     write_json(tmp_path / "one.json", dict.fromkeys(folds, 0))
     blank = tmp_path / "dev" / "blank.json"
     write_json(blank, [{**row, "target": None} for row in made_up("good", first=1000)])
-    for path, name in zip(dev, ("good", "liar", "fair"), strict=True):
+    plain = tmp_path / "dev" / "plain.json"
+    write_json(plain, [{**r, "probabilities": None} for r in made_up("good", 120, first=1000)])
+    named = list(files(tmp_path / "named", first=1000).values())
+    for path, name in zip(named, ("good", "liar", "fair"), strict=True):
         write_json(path.with_suffix(".run.json"), {"settings": {"name": name}})
     for more, said in (
         (("--method", "stack"), "stack needs answers to other rows"),
         (("--method", "weighted"), "weighted needs answers to other rows"),
         (("--best", 2), "needs answers to other rows"),
+        (("--best", 2, "--weights", 2, 1, 1), "one of --weights and --best"),
+        (("--folds", "folds.json", "--weights", 2, 1, 1), "nothing says on which rows"),
         (("--weights", 2, 1, 1), "field 'weights': nothing says on which rows"),
         (("--method", "stack", "--weights", 2, 1, 1, "--fit_on", *dev), "fitted by stacking"),
         (("--fit_on", *dev[:2]), "expected 3 files, of the models in their order, found 2"),
-        (("--fit_on", *dev), "fair.json, field 'fit_on': holds the answers of liar, not of fair"),
+        (("--fit_on", *named), "fair.json, field 'fit_on': holds the answers of liar, not of fair"),
         (("--fit_on", blank, blank, blank), "blank.json, field 'fit_on': the row r1000 has no"),
+        (("--method", "stack", "--fit_on", plain, *dev[1:]), "plain.json: the row r1000 has no p"),
         (("--fit_on", *dev, "--folds", "folds.json"), "one of --fit_on and --folds"),
         (("--folds", "few.json"), "few.json, field 'folds': the row r7 has no fold"),
         (("--folds", "split.json"), "the rows of '대화 1' lie in two folds, as r4"),

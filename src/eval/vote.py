@@ -155,10 +155,9 @@ def weigher_of(args, ballots: Ballots) -> Weigher:
             voted on (without --in_sample), or of which nothing says where they were.
     """
     given = by_hand(args.weights, ballots, args.method)
-    if args.fit_on and args.folds:
-        raise InputError("give one of --fit_on and --folds", field="folds")
-    if args.folds:
-        return Weigher(given, folds=folds_of(args.folds, ballots), best=args.best, path=args.folds)
+    for one, other in (("fit_on", "folds"), ("weights", "best")):
+        if getattr(args, one) and getattr(args, other):
+            raise InputError(f"give one of --{one} and --{other}", field=other)
     if args.fit_on:
         sample = read_sample(list(map(Path, args.fit_on)), ballots, in_sample=args.in_sample)
         return Weigher(given, sample, best=args.best)
@@ -166,7 +165,8 @@ def weigher_of(args, ballots: Ballots) -> Weigher:
     if unequal and not args.in_sample and ballots.any_target:
         fix = "Name the answers to those rows with --fit_on, or --in_sample labels the vote so."
         raise InputError("nothing says on which rows they were picked", field="weights", fix=fix)
-    return Weigher(given, best=args.best)
+    folds = folds_of(args.folds, ballots) if args.folds else None
+    return Weigher(given, folds=folds, best=args.best, path=args.folds)
 
 
 def record_of(args, ballots: Ballots, weigher: Weigher, weights: np.ndarray, found) -> dict:

@@ -12,7 +12,7 @@ import numpy as np
 from malmat.cli import relative
 from malmat.errors import InputError
 from malmat.evaluate.results import run_record
-from malmat.evaluate.vote import FITTED, log_chances
+from malmat.evaluate.vote import ADD_UP, FITTED, log_chances
 from malmat.evaluate.vote_read import Ballots, read_ballots
 from malmat.files import digest, file_digest, read_json
 from malmat.folds import read_folds
@@ -79,6 +79,8 @@ class Weigher:
 
     def _fitted(self, sample: Ballots, method: str) -> np.ndarray:
         """(m) Weights, all 0 but those of the best models."""
+        if method in ADD_UP and method in FITTED:
+            sample.need_probabilities(method)
         right, answered = right_and_answered(sample)
         shares = (right + 1) / (answered + 2)
         order = np.argsort(-shares, kind="stable")[: self.best]

@@ -92,14 +92,19 @@ class Ballots:
             failed=[self.failed[other] for other in others],
         )
 
+    @property
+    def without_probabilities(self) -> tuple[int, int] | None:
+        """Place of a model, and of an item that it answered without probabilities, if any."""
+        missing = (self.picks >= 0) & np.isnan(self.probabilities[:, :, 0])
+        return tuple(np.argwhere(missing)[0].tolist()) if missing.any() else None
+
     def need_probabilities(self, method: str) -> None:
         """
         Raises:
             InputError: an answer without probabilities, which the method adds up.
         """
-        missing = (self.picks >= 0) & np.isnan(self.probabilities[:, :, 0])
-        if missing.any():
-            model, place = (int(found[0]) for found in missing.nonzero())
+        if found := self.without_probabilities:
+            model, place = found
             problem = f"the row {self.rows[place]['id']} has no probabilities"
             fix = f"A {method} vote adds them up: let a local model answer, or vote --method hard."
             raise InputError(problem, path=self.paths[model], fix=fix)

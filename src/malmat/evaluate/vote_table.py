@@ -49,7 +49,8 @@ class Table:
 
 def votes_that_can_be(ballots: Ballots, weigher: Weigher) -> list[str]:
     """The methods that these answers and weights allow."""
-    whole = not (np.isnan(ballots.probabilities[:, :, 0]) & (ballots.picks >= 0)).any()
+    sides = [ballots] if weigher.sample is None else [ballots, weigher.sample]
+    whole = all(side.without_probabilities is None for side in sides)
     return [
         method
         for method in METHODS
