@@ -62,7 +62,7 @@ def test_no_shell_file_or_template_names_a_task(pattern):
 
 def test_the_tasks_that_ship_are_whole():
     shipped = [task for task in TASKS.values() if task.questions.is_relative_to(ROOT / "src")]
-    assert len(shipped) == 5
+    assert len(shipped) >= 5
     for task in shipped:
         items = task.read(task.questions)
         assert len({item["id"] for item in items}) == len(items) >= 100

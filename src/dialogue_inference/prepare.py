@@ -7,10 +7,10 @@
 
 Reads   --input: the contest's file, or what refine.py made of it. With --model, the row of
         models.json says which variant, and whether --input or --refined.
-Writes  --output: a chat row a line: ``id, cluster`` (the dialogue)``, category, messages, choices,
-        options, answer`` (none in test)``, conversation, reference_id``. Where there is an answer,
-        the messages end with it ("A. …"), to be trained; infer.py takes the same rows and asks
-        without it.
+Writes  --output: a chat row a line, with ``id, cluster, category, choices, options, answer,
+        conversation, reference_id, variant, messages``; ``cluster`` is the dialogue, and test rows
+        have no ``answer``. Where there is one, the messages end with it ("A. …"), to be trained;
+        infer.py takes the same rows and asks without it.
 """
 
 from __future__ import annotations
