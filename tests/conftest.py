@@ -18,6 +18,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 ROOT = Path(__file__).parent.parent
 
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests gave as ``account``: counts and seconds that say how much was tried."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "account":
+                terminalreporter.write_line(f"  {value}")
+
+
 CHATML = (
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"

@@ -35,18 +35,25 @@ class Stage:
     limit: int = 3000
 
     def found(self, output: Path) -> dict[str, bytes]:
-        """The results, without what tells when and in how many seconds they came."""
+        """The results, without what may differ (``PASSING``)."""
         paths = [path for pattern in self.results for path in sorted(output.glob(pattern))]
-        return {str(path.relative_to(output)): _timeless(path) for path in paths}
+        return {str(path.relative_to(output)): _lasting(path) for path in paths}
 
 
-def _timeless(path: Path) -> bytes:
+PASSING = ("seconds", "base_url", "usage", "judge_tokens", "output_tokens")
+"""What may differ between runs: times, the server's port, what replies without text have cost."""
+
+
+def _lasting(path: Path) -> bytes:
     if path.suffix != ".json":
         return path.read_bytes()
-    value = json.loads(path.read_text("utf-8"))
-    if isinstance(value, dict):
-        value.pop("seconds", None)
-    return json.dumps(value, ensure_ascii=False).encode()
+
+    def without(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: without(part) for name, part in value.items() if name not in PASSING}
+        return [without(part) for part in value] if isinstance(value, list) else value
+
+    return json.dumps(without(json.loads(path.read_text("utf-8"))), ensure_ascii=False).encode()
 
 
 QUESTIONS, CHOICES, ROWS = 24, 24, 32
@@ -141,7 +148,7 @@ def _vote_words(data: Path, output: Path, _: str) -> list[object]:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("augment", _augment, ("*.json", "rejected.jsonl"), dialogues, 40, 2000),
+        Stage("augment", _augment, ("*.json", "rejected.jsonl"), dialogues, 45, 2000),
         Stage("train", _train, ("lora/adapter_model.safetensors",), limit=30_000),
         Stage(
             "infer_local",
