@@ -25,7 +25,7 @@ from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.task import Task
 from malmat.evaluate.vote import METHODS, read_voters, vote
-from malmat.files import file_digest, read_json, write_json
+from malmat.files import file_digest, write_json
 from tasks import TASKS
 
 HERE = Path(__file__).parent
@@ -81,11 +81,9 @@ def named(args, task: Task, model: str) -> tuple[str, Path]:
 
 def check_output(output: Path, sources: list[Path]) -> None:
     """Refuse to write over answers that are no vote's."""
-    record = results.run_record(output)
-    is_vote = record.is_file() and "voters" in read_json(record).get("settings", {})
-    if output.resolve() in [path.resolve() for path in sources] or (
-        output.exists() and not is_vote
-    ):
+    # By its rows: a kill may have come before its record was written.
+    is_vote = not output.exists() or all("votes" in row for row in results.read_answers(output))
+    if output.resolve() in [path.resolve() for path in sources] or not is_vote:
         raise InputError(
             "holds a model's answers already", path=output, field="name", fix="Take another name."
         )

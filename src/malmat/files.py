@@ -149,10 +149,10 @@ def _read_parquet(path: Path) -> Rows:
     if not path.is_file():
         raise InputError("no such file", path=path, fix="Check the path.")
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise InputError(f"not a Parquet file ({error})", path=path) from None
-    return list(enumerate(table.to_pylist(), 1))
+    return list(enumerate(rows, 1))
 
 
 def read_dataset(path: str | Path) -> Rows:
