@@ -133,7 +133,7 @@ READERS = {  # name: reader, ending, sound files
         "json",
         ['{"date": "d", "models": {"a": {"input": 1, "output": 2.5}}}'],
     ),
-    "card": (lambda path: read_card(str(path)), "json", ['{"about": "a", "title": "b", "tags": []}']),
+    "card": (lambda path: read_card(str(path)), "json", ['{"about": "a", "tags": ["b"]}']),
     "prompt": (
         lambda path: load_prompts(path, {"CHAT": {"question"}, "JUDGE": set()}),
         "py",
@@ -154,9 +154,9 @@ SCALAR = st.one_of(
     st.sampled_from(["", " ", "ok", "blocked", "user", "assistant", "understand", 3, 1e308, -1]),
 )
 KNOWN = (
-    "messages results choices target split forms near content role from value q models input api "
-    "script model_name weight tool_calls task grade"
-).split()
+    *("messages", "results", "choices", "target", "split", "forms", "near", "content", "role"),
+    *("from", "value", "q", "models", "api", "script", "model_name", "weight", "task", "grade"),
+)
 NAMES = st.one_of(
     st.sampled_from(
         [*NESTED, *FLAT, *ALPACA, *PREFERENCE, *SCORE, *SCORED, *RATING, *KNOWN],
@@ -220,7 +220,7 @@ def many(count: int = INPUTS):
 
 
 def outcome(reader, path) -> str:
-    """``read`` with a result that a file can hold, or ``refused`` in one line that names the file."""
+    """``read`` with a result that a file can hold, or ``refused`` in a line that names it."""
     try:
         result = reader(path)
     except InputError as error:

@@ -120,18 +120,16 @@ def cleaned(value: Any, path: Path, line: int | None, *, as_typed: bool = False)
         return part if part is None or isinstance(part, (bool, int)) else text(part, where)
 
     def number(part: float, where: str) -> float | None:
-        if part in (math.inf, -math.inf):  # how 1e999 is read, and no file can hold it
+        if math.isinf(part):  # how 1e999 is read, and no file can hold it
             raise InputError("a number without end", path=path, line=line, field=where or None)
-        return None if math.isnan(part) else part  # how a Parquet table writes a missing value
+        return None if math.isnan(part) else part  # a Parquet table's missing value
 
     def text(part: Any, where: str) -> str:
         part = str(part)
         if _UNREADABLE.search(part):
             problem = "a NUL" if "\0" in part else "half a character (a lone surrogate)"
-            field = where.encode("utf-8", "replace").decode() or None
-            raise InputError(
-                f"holds {problem}", path=path, line=line, field=field, fix="Take it out."
-            )
+            field, fix = where.encode("utf-8", "replace").decode() or None, "Take it out."
+            raise InputError(f"holds {problem}", path=path, line=line, field=field, fix=fix)
         return part if as_typed else _in_normal_form(part)
 
     try:

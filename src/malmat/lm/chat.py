@@ -186,8 +186,23 @@ def _with_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> list[int]:
-    """Token ids of ``render_prompt``, with exactly one ``<bos>`` where the model has one."""
+    """Token ids of ``render_prompt``, with exactly one ``<bos>`` where the model has one.
+
+    A special token that is spelt out in a message is text: a space in it keeps it from ending
+    the turn.
+    """
+    messages = [{**one, "content": _as_text(tokenizer, one["content"])} for one in messages]
     return _with_bos(tokenizer, _ids(tokenizer, render_prompt(tokenizer, messages)))
+
+
+def _as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    if not re.search(r"[<\[]", text):  # listing the tokens takes long
+        return text
+    special = (
+        str(token) for token in tokenizer.convert_ids_to_tokens(list(special_ids(tokenizer)))
+    )
+    spelt = "|".join(re.escape(token) for token in special if len(token) > 1)
+    return re.sub(spelt, lambda found: f"{found[0][0]} {found[0][1:]}", text) if spelt else text
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
