@@ -6,16 +6,19 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from malmat.answer.prices import estimate_tokens
 from malmat.answer.request import NEEDED, Request
+from malmat.cli import relative
 from malmat.errors import InputError, StopRunning
 from malmat.files import row_id, sync_folder, write_text
+from malmat.formats import read_pairs, read_terms
 from malmat.prompts import PROMPT_FILE, fill
 from malmat.text.duplicates import NearDuplicates
+from malmat.text.korean import normalize
 from malmat.text.pairs import (
     REPLY_SCHEMA,
     VERDICT_SCHEMA,
@@ -37,6 +40,32 @@ PROMPTS: dict[str, set[str]] = {
 """The constants of prompt.py that augmentation needs → their placeholders."""
 
 
+def chosen_terms(path: str, titles: Sequence[str] | None, merged: str) -> list[dict]:
+    """The terms that pairs are to be written for; how they were chosen is printed.
+
+    Args:
+        path: the term list.
+        titles: those of them; None takes the terms without pairs in the file ``merged`` or,
+            where there are none, all.
+
+    Raises:
+        InputError: a title that is not in the list.
+    """
+    terms = read_terms(path)
+    if titles:
+        wanted = {normalize(title).strip() for title in titles}
+        if unknown := sorted(wanted - {term["title"] for term in terms}):
+            raise InputError(f"'{unknown[0]}' is not in {path}", field="titles")
+        return [term for term in terms if term["title"] in wanted]
+    known = {pair["title"] for pair in read_pairs(merged)} if Path(merged).exists() else set()
+    new = [term for term in terms if term["title"] not in known]
+    if 0 < len(new) < len(terms):
+        print(f"  {len(new)} of {len(terms)} terms have no pairs in {relative(merged)}: only they")
+    elif not new:
+        print(f"  all {len(terms)} terms have pairs in {relative(merged)}: more of each (--titles)")
+    return new or terms
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is asked for, and with which wording.
@@ -56,6 +85,11 @@ class Wanted:
     thinking: dict
     worked: bool = False
     ask_blocked: bool = False
+
+    @property
+    def reply_tokens(self) -> int:
+        """Tokens that a reply may have, for a plan."""
+        return self.pairs_per_term * TOKENS_A_PAIR
 
     def pair_request(self, term: dict, pairs: list[dict] | None = None, sample: int = 0) -> Request:
         """The request for the pairs that a term lacks, which says what there is already.
