@@ -17,7 +17,7 @@ from malmat.evaluate.items import read_choices
 from malmat.text.candidates import Candidates
 from malmat.text.leaks import find_leaks
 from malmat.text.terms import TermMatcher
-from tests.conftest import ROOT
+from tests.conftest import ROOT, assert_refused
 
 TITLE, QUESTION, ANSWER = "국룰", "치킨엔 뭐 마셔?", "치킨엔 맥주가 국룰이지"
 FLAT = {"title": TITLE, "question": QUESTION, "answer": ANSWER}
@@ -464,14 +464,7 @@ READERS = {
 def test_what_is_refused_is_told_with_its_way_out(tmp_path, name):
     file_name, content, reader, expected = REFUSED[name]
     path = store(tmp_path, file_name, content)
-    with pytest.raises(InputError) as caught:
-        READERS[reader](path)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert "\n" not in message
-    assert len(message) < len(str(path)) + 300
-    for part in expected:
-        assert part in message
+    message = assert_refused(READERS[reader], path, expected)
     sound = ("key", "JSON")
     assert "Mend that line" not in message or any(word in message for word in sound)
 

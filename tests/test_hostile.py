@@ -220,17 +220,17 @@ def test_markup_of_a_chat_template_in_a_question_is_text(tokenizer):
     assert other in shown
 
 
-def test_gigantic_text_is_text(tmp_path):
+def test_gigantic_text_is_text_or_one_line(tmp_path):
     row = {"title": "갓생", "question": LONG, "answer": LONG, "content": LONG, "status": "ok"}
-    for name in ("a.json", "a.jsonl", "a.csv"):
+    for name in ("a.json", "a.jsonl"):
         path = tmp_path / name
-        if name == "a.csv":
-            path.write_text(f"title,content,question,answer\n갓생,{LONG},{LONG},{LONG}\n", "utf-8")
-        else:
-            path.write_text(json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
+        path.write_text(json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
         assert read_pairs(path)[0]["question"] == LONG
         assert read_terms(path)[0]["content"] == LONG
         assert read_answers(path)[0]["answer"] == LONG
+    (tmp_path / "a.csv").write_text(f"title,question,answer\n갓생,{LONG},나\n", "utf-8")
+    with pytest.raises(InputError, match=r"a.csv, line 2: not valid CSV \(field larger"):
+        read_pairs(tmp_path / "a.csv")
 
 
 # ----------------------------------------------------------------------------- keys

@@ -326,6 +326,8 @@ class Augmentation:
         full = len(self.terms) - len(short)
         yield f"terms: {full}/{len(self.terms)} have all their {wanted}"
         for title in short[:20]:
-            yield f"  {title}: {self.found[title]} ({self.status[title]})"
+            status = self.status[title]
+            why = "the other pairs were rejected" if status == "ok" else status
+            yield f"  {title}: {self.found[title]} of {wanted} ({why})"
         if len(short) > 20:
             yield f"  … and {len(short) - 20} more"

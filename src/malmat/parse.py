@@ -326,8 +326,6 @@ def _items(path: Path, text: str, start: int) -> tuple[Rows, int]:
 
 # ---------------------------------------------------------------------------------- CSV
 
-csv.field_size_limit(2**31 - 1)  # not the module's own 128 KiB: a long text is a sound one
-
 _MISSING = {"#N/A", "#NA", "<NA>", "N/A", "NA", "n/a", "NULL", "null", "NaN", "nan", "None"}
 """Cells that spreadsheets, databases and pandas write for a missing value."""
 

@@ -137,10 +137,24 @@ def give_template(tokenizer: PreTrainedTokenizerBase, *, plain: bool = False) ->
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:
     """The prompt text up to where the assistant begins to write, thinking off.
 
+    A special token that is spelt out in a message is text: a space in it keeps it from ending
+    the turn.
+
     Raises:
         ValueError: the tokenizer has no chat template, or it refuses these messages.
     """
+    messages = [{**one, "content": _as_text(tokenizer, one["content"])} for one in messages]
     return _render(tokenizer, messages, add_generation_prompt=True)
+
+
+def _as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    if not re.search(r"[<\[]", text):  # listing the tokens takes long
+        return text
+    special = (
+        str(token) for token in tokenizer.convert_ids_to_tokens(list(special_ids(tokenizer)))
+    )
+    spelt = "|".join(re.escape(token) for token in special if len(token) > 1)
+    return re.sub(spelt, lambda found: f"{found[0][0]} {found[0][1:]}", text) if spelt else text
 
 
 def render_conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:
@@ -186,23 +200,8 @@ def _with_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> list[int]:
-    """Token ids of ``render_prompt``, with exactly one ``<bos>`` where the model has one.
-
-    A special token that is spelt out in a message is text: a space in it keeps it from ending
-    the turn.
-    """
-    messages = [{**one, "content": _as_text(tokenizer, one["content"])} for one in messages]
+    """Token ids of ``render_prompt``, with exactly one ``<bos>`` where the model has one."""
     return _with_bos(tokenizer, _ids(tokenizer, render_prompt(tokenizer, messages)))
-
-
-def _as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    if not re.search(r"[<\[]", text):  # listing the tokens takes long
-        return text
-    special = (
-        str(token) for token in tokenizer.convert_ids_to_tokens(list(special_ids(tokenizer)))
-    )
-    spelt = "|".join(re.escape(token) for token in special if len(token) > 1)
-    return re.sub(spelt, lambda found: f"{found[0][0]} {found[0][1:]}", text) if spelt else text
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
