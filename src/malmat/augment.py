@@ -327,7 +327,7 @@ class Augmentation:
         yield f"terms: {full}/{len(self.terms)} have all their {wanted}"
         for title in short[:20]:
             status = self.status[title]
-            why = "the other pairs were rejected" if status == "ok" else status
-            yield f"  {title}: {self.found[title]} of {wanted} ({why})"
+            why = "the others did not pass" if status == "ok" else status
+            yield f"  {title}: {self.found[title]} ({why})"
         if len(short) > 20:
             yield f"  … and {len(short) - 20} more"
