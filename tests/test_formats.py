@@ -13,7 +13,7 @@ import pytest
 from malmat import files, formats
 from malmat.errors import InputError
 from malmat.evaluate import results
-from malmat.evaluate.items import read_choices
+from malmat.evaluate.items import read_choices, read_splits
 from malmat.text.candidates import Candidates
 from malmat.text.leaks import find_leaks
 from malmat.text.terms import TermMatcher
@@ -575,3 +575,37 @@ def test_the_examples_of_the_page_on_formats_are_read(tmp_path):
     for text in questions.splitlines():
         assert formats.read_questions(store(tmp_path, "q.json", text))
     assert len(formats.read_terms(store(tmp_path, "t.csv", terms))) == 1
+
+
+def test_a_number_that_no_file_can_hold_is_refused(tmp_path):
+    path = store(
+        tmp_path, "a.jsonl", f'{line(FLAT)}\n{{"question": "q", "answer": "a", "n": 1e999}}'
+    )
+    with pytest.raises(InputError, match=r"line 2, field 'n': a number without end"):
+        formats.read_pairs(path)
+
+
+def test_what_a_parquet_table_holds_beside_text(tmp_path):
+    import datetime
+    import decimal
+
+    import pyarrow
+    import pyarrow.parquet
+
+    row = {"day": datetime.date(2026, 1, 2), "price": decimal.Decimal("1.50")}
+    row |= {"answer": ANSWER.encode(), "picture": b"\x89PNG\0", "n": float("nan")}
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"question": QUESTION, **row}]), path)
+    ((_, found),) = files.read_rows(path)
+    assert found == {
+        **{"question": QUESTION, "answer": ANSWER, "day": "2026-01-02", "price": "1.50"},
+        **{"picture": None, "n": None},
+    }
+    files.write_json(tmp_path / "a.json", found)
+    assert [pair["answer"] for pair in formats.read_pairs(path)] == [ANSWER]
+
+
+@pytest.mark.parametrize("row", ["null", "5", '"갓생"', '{"title": 1, "split": "seen"}'])
+def test_splits_of_no_shape_are_one_line(tmp_path, row):
+    with pytest.raises(InputError, match="line 1"):
+        read_splits(store(tmp_path, "a.jsonl", row))
