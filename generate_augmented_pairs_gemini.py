@@ -26,7 +26,7 @@ from malmat.answer.local import LocalEngine
 from malmat.answer.open import SDKS, open_model
 from malmat.answer.prices import BATCH_SHARE, Meter
 from malmat.answer.request import Engine
-from malmat.augment import PROMPTS, Augmentation, Wanted, chosen_terms, rejected_rows
+from malmat.augment import PROMPTS, TERMS, Augmentation, Wanted, chosen_terms, rejected_rows
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -50,9 +50,9 @@ HERE = Path(__file__).parent
 
 def arguments():
     options = parser(__doc__)
-    options.add_argument("--input", default=str(HERE / "src/data/terms.csv"), help="the term list")
+    options.add_argument("--input", default=str(TERMS), help="the term list")
     options.add_argument("--titles", nargs="+", help="only these (default: terms without pairs)")
-    options.add_argument("--merged", default=str(HERE / "merged_final.json"), help="the pairs")
+    options.add_argument("--merged", help="pairs that there are (of terms.csv: merged_final.json)")
     options.add_argument("--output_dir", default=str(HERE / "augmented_jsons"))
     options.add_argument("--model", default="gemini-2.5-flash")
     options.add_argument("--pairs_per_term", type=positive, default=10)

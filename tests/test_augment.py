@@ -363,6 +363,9 @@ def test_terms_appended_as_the_readme_says_get_pairs_and_no_others(augment, tmp_
         named = ["--output_dir", tmp_path / "named", "--titles", "갓생", "새말맛"]
         assert augment(*words, *named)[0] == 0
         assert set(pairs_of(tmp_path / "named")) == {"갓생", "새말맛"}
+    own = ["--input", terms, "--output_dir", tmp_path / "none", "--dry_run"]
+    assert "plan: 223 terms" in augment(*own)[1]  # a list of one's own: all
+    assert "all 221 terms have pairs in merged_final.json" in augment(*own[2:])[1]
     code, _, said = augment(*plan, "--titles", "없는말")
     assert (code, said.count("\n")) == (2, 1)
     assert "field 'titles': '없는말' is not in" in said

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from malmat.answer.prices import estimate_tokens
 from malmat.answer.request import NEEDED, Request
-from malmat.cli import relative
+from malmat.cli import ROOT, relative
 from malmat.errors import InputError, StopRunning
 from malmat.files import row_id, sync_folder, write_text
 from malmat.formats import read_pairs, read_terms
@@ -40,13 +40,18 @@ PROMPTS: dict[str, set[str]] = {
 """The constants of prompt.py that augmentation needs → their placeholders."""
 
 
-def chosen_terms(path: str, titles: Sequence[str] | None, merged: str) -> list[dict]:
+TERMS, MERGED = ROOT / "src" / "data" / "terms.csv", ROOT / "merged_final.json"
+"""The term list of this repository, and the pairs of its terms."""
+
+
+def chosen_terms(path: str, titles: Sequence[str] | None, merged: str | None) -> list[dict]:
     """The terms that pairs are to be written for; how they were chosen is printed.
 
     Args:
         path: the term list.
         titles: those of them; None takes the terms without pairs in the file ``merged`` or,
             where there are none, all.
+        merged: None is ``MERGED`` for the list ``TERMS``, and no file for another list.
 
     Raises:
         InputError: a title that is not in the list.
@@ -57,7 +62,11 @@ def chosen_terms(path: str, titles: Sequence[str] | None, merged: str) -> list[d
         if unknown := sorted(wanted - {term["title"] for term in terms}):
             raise InputError(f"'{unknown[0]}' is not in {path}", field="titles")
         return [term for term in terms if term["title"] in wanted]
-    known = {pair["title"] for pair in read_pairs(merged)} if Path(merged).exists() else set()
+    if merged is None and Path(path).resolve() == TERMS and MERGED.exists():
+        merged = str(MERGED)
+    if merged is None:
+        return terms
+    known = {pair["title"] for pair in read_pairs(merged)}
     new = [term for term in terms if term["title"] not in known]
     if 0 < len(new) < len(terms):
         print(f"  {len(new)} of {len(terms)} terms have no pairs in {relative(merged)}: only they")

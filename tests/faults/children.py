@@ -67,7 +67,7 @@ class Child:
         self.process.kill()
         self.process.join()
 
-    def code(self, seconds: float = 120) -> int:
+    def code(self, seconds: float = 600) -> int:
         """The exit code; the child is killed if it takes longer than that."""
         if not self.ends_within(seconds):
             self.kill()
