@@ -50,10 +50,24 @@ def run_on(text: str) -> int | None:
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:
     """The prompt text up to where the assistant begins to write, thinking off.
 
+    A special token that is spelt out in a message is text: a space in it keeps it from ending
+    the turn.
+
     Raises:
         ValueError: the tokenizer has no chat template, or it refuses these messages.
     """
+    messages = [{**one, "content": _as_text(tokenizer, one["content"])} for one in messages]
     return _render(tokenizer, messages, add_generation_prompt=True)
+
+
+def _as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    if not re.search(r"[<\[]", text):  # listing the tokens takes long
+        return text
+    special = (
+        str(token) for token in tokenizer.convert_ids_to_tokens(list(special_ids(tokenizer)))
+    )
+    spelt = "|".join(re.escape(token) for token in special if len(token) > 1)
+    return re.sub(spelt, lambda found: f"{found[0][0]} {found[0][1:]}", text) if spelt else text
 
 
 def render_conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from malmat.cli import provenance, relative, show_settings
 from malmat.errors import InputError
 from malmat.files import write_json, write_text
+from malmat.journal import locked
 from malmat.lm import chat
 from malmat.lm.device import default_dtype, offloaded, sharded
 from malmat.lm.load import load_tokenizer
@@ -88,15 +89,18 @@ def fit(
     if settings.dry_run:
         return
     start = {"identity": identity, "settings": settings.shown(), "wording": data.wording}
-    if rank() == 0:
+    if rank() > 0:
+        train(job)
+        return
+    with locked(settings.output):
+        same = _is_same_run(settings, identity)  # another process may have been here since
+        if same and _is_done(settings):
+            return
         if not same:
             clear(settings.output)
         write_json(settings.output / RUN_FILE, {"status": "running", **start})
-    came = train(job)
-    if rank() > 0:
-        return
-    record = {"status": "done", **start, **about, **came, "card": card, "provenance": provenance()}
-    _write(settings, record)
+        came = {**about, **train(job), "card": card, "provenance": provenance()}
+        _write(settings, {"status": "done", **start, **came})
 
 
 def _read(settings: TrainSettings) -> Data:
