@@ -21,7 +21,7 @@ class Source:
 
 
 SOURCES = {
-    "click": Source("CLIcK", "CC BY-NC 4.0", "https://github.com/rladmstn1714/CLIcK"),
+    "click": Source("CLIcK", "unknown", "https://github.com/rladmstn1714/CLIcK"),
     "kmmlu": Source("KMMLU", "CC BY-ND 4.0", "https://huggingface.co/datasets/HAERAE-HUB/KMMLU"),
     "mmmlu": Source("MMMLU KO-KR", "MIT", "https://huggingface.co/datasets/openai/MMMLU"),
     "haerae": Source(

@@ -128,7 +128,7 @@ def _add(
 
 
 def answer_texts(question: Mapping[str, Any]) -> list[str]:
-    """The texts of a question's answers, each once: ``[{text}]``, or ``{text: []}``; [] for none."""
+    """The texts of a question's answers, each once: [] for none."""
     answers = question.get("answers") or []
     if isinstance(answers, Mapping):
         texts = answers.get("text") or []
