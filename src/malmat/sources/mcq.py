@@ -77,3 +77,27 @@ def _of_another_set(path: str | Path, layout: Layout, first: tuple[int, Any]) ->
         line=line,
         fix=f"Rows of {layout.title} have {wanted}.",
     )
+
+
+def read_mcq_files(paths: list[str], source: str, *, skip_bad: bool = False) -> Converted:
+    """As ``read_mcq``, of several files together.
+
+    Raises:
+        InputError: as ``read_mcq``, or two files have different rows of one id.
+    """
+    together = Converted()
+    known: dict[str, tuple[str, Mcq]] = {}
+    for path in paths:
+        found = read_mcq(path, source, skip_bad=skip_bad)
+        together.faults += found.faults
+        together.left_out += found.left_out
+        for item in found.items:
+            other, same = known.setdefault(item.id, (path, item))
+            if same is item:
+                together.items.append(item)
+            elif same == item:
+                together.left_out["repeats another row"] += 1
+            else:
+                problem = f"the row {item.id} is another one in {other}"
+                raise InputError(problem, path=path, field="id", fix="Keep one.")
+    return together
