@@ -1,6 +1,6 @@
 """Convert a published set into rows of the contest's layout, or into passages for augment.py.
 
-    python src/csat/convert.py click --input Popular_KIIP.json Textual_CSAT.json --output click.jsonl
+    python src/csat/convert.py click --input Popular_KIIP.json KHB.json --output click.jsonl
     python src/csat/convert.py kobest --input boolq/train.jsonl --output boolq.csv
     python src/csat/convert.py kmmlu --input test.csv --output kmmlu.jsonl --allow_licence
     python src/csat/convert.py klue_mrc --input klue-mrc-v1.1_dev.json --output passages.jsonl
@@ -24,12 +24,12 @@ from typing import Any
 
 from malmat.cli import parser, relative, run, show_settings
 from malmat.contests.exam_items import (
-    answer_positions,
     check_output,
     contest_row,
     write_contest_rows,
 )
 from malmat.contests.faults import Fault, show_skipped
+from malmat.contests.item_report import answer_positions
 from malmat.errors import InputError
 from malmat.files import write_jsonl
 from malmat.sources.layouts import LAYOUTS

@@ -7,7 +7,7 @@ are prepared for training (``question, choices, answer`` beside ``paragraph``) a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def read_exam_items(
             raise InputError("problems is text", path=path, line=line, field="problems", fix=fix)
         name = f"number {number}"
         try:
-            item = _item_of(row, answered=answered)
+            item = item_of(row, answered=answered)
             name = item.id
             if (known := first.setdefault(name, line)) != line:
                 raise BadRow("id", f"another row on line {known} has this id", "Keep one.")
@@ -78,7 +78,12 @@ def read_exam_items(
     return found, faults
 
 
-def _item_of(row: Any, *, answered: bool) -> Mcq:
+def item_of(row: Any, *, answered: bool) -> Mcq:
+    """The item of a row of either shape.
+
+    Raises:
+        BadRow: something is missing, or, of an ``answered`` row, the answer.
+    """
     if not isinstance(row, dict):
         raise BadRow("row", "expected an object")
     asked = row["problems"] if isinstance(row.get("problems"), dict) else row
@@ -103,13 +108,3 @@ def with_content_id(prefix: str, item: Mcq) -> Mcq:
     """The item with an id that is a hash of what it asks."""
     key = row_id(item.paragraph, item.question, item.plus, item.choices, item.answer)
     return replace(item, id=f"{prefix}-{key}")
-
-
-def answer_positions(items: Iterable[Mcq]) -> dict[int, list[int]]:
-    """Number of choices → how many answers stand at each place."""
-    found: dict[int, list[int]] = {}
-    for item in items:
-        if item.answer is not None:
-            counts = found.setdefault(len(item.choices), [0] * len(item.choices))
-            counts[item.answer - 1] += 1
-    return dict(sorted(found.items()))

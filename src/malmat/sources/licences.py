@@ -75,10 +75,10 @@ def described(source: str) -> str:
 def licence_gate(
     rows: Iterable[Mapping[str, Any]], *, path: str | Path | None = None, allow: bool = False
 ) -> int:
-    """Stop training on, or deriving from, rows whose ``licence`` forbids derived works.
+    """Stop training on, or deriving from, rows whose licence forbids derived works.
 
     Args:
-        rows: with a ``licence`` where they have one.
+        rows: with ``evaluation_only`` (as convert.py writes it), or a ``licence`` alone.
         allow: go on with them.
 
     Returns:
@@ -87,7 +87,7 @@ def licence_gate(
     Raises:
         InputError: there are some, without ``allow``.
     """
-    found = [str(row["licence"]) for row in rows if is_evaluation_only(str(row.get("licence")))]
+    found = [str(row.get("licence")) for row in rows if _is_closed(row)]
     if found and not allow:
         names = ", ".join(sorted(set(found)))
         raise InputError(
@@ -97,3 +97,10 @@ def licence_gate(
             fix="Leave them out, or --allow_licence if you have the right.",
         )
     return len(found)
+
+
+def _is_closed(row: Mapping[str, Any]) -> bool:
+    marked = row.get("evaluation_only")
+    if marked in (None, ""):
+        return is_evaluation_only(str(row.get("licence")))
+    return str(marked).lower() in ("true", "1")

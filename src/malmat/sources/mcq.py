@@ -70,12 +70,12 @@ def _of_another_set(path: str | Path, layout: Layout, first: tuple[int, Any]) ->
     others = [other.title for other in LAYOUTS.values() if other.fits(row)]
     keys = ", ".join(map(str, row))[:100] if isinstance(row, dict) else type(row).__name__
     looks = f", and looks like {' or '.join(others)}" if others else ""
-    wanted = " or ".join(", ".join(sorted(columns)) for columns in layout.columns)
+    wanted = ", ".join(sorted(layout.columns[0]))
     return InputError(
         f"is no file of {layout.title}: its first row has {keys}{looks}",
         path=path,
         line=line,
-        fix=f"Rows of {layout.title} have {wanted}.",
+        fix=f"Rows of {layout.title} have columns such as {wanted}.",
     )
 
 
