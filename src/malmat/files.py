@@ -70,8 +70,11 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, *, cp949: bool = False) -> str:
     """A UTF-8 file as text, with or without a byte order mark, gzipped or not.
+
+    Args:
+        cp949: read a file that is not UTF-8 in the encoding of Korean Windows, if it fits.
 
     Raises:
         InputError: no such file, a folder, a broken gzip file, not UTF-8 or with a NUL (the
@@ -93,6 +96,8 @@ def read_text(path: str | Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if cp949 and _encoding_of(data).endswith("(of Korean Windows)"):
+            return data.decode("cp949")
         place, problem = error.start, f"not UTF-8 text{_encoding_of(data)}"
         fix = "Save it as UTF-8 (Excel: 'CSV UTF-8')."
     if place < 0:
