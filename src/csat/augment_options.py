@@ -1,9 +1,11 @@
-"""The options of ``augment.py``."""
+"""The options of ``augment.py``, and what each kind of augmentation takes."""
 
 from __future__ import annotations
 
 from malmat.cli import api_options, number, parser, positive
+from malmat.contests.answer_back import BY_HINT, WITHOUT_PASSAGE, Probe, with_passage
 from malmat.contests.exam_items import check_output
+from malmat.contests.makers import Distractors, Hints, Maker, NewItems, Rationales
 from malmat.errors import InputError
 from malmat.sources.row import MOST_CHOICES
 
@@ -65,3 +67,16 @@ def check(args) -> None:
     ):
         if not fits:
             raise InputError("does not fit the other options", field=field, fix=fix)
+
+
+def wanted(args) -> tuple[Maker | None, list[Probe]]:
+    """What is made (None: other orders, which take no model), and how it is answered back."""
+    back = [with_passage(args.agree), *([WITHOUT_PASSAGE] if args.needs_passage else [])]
+    makers: dict[str, tuple[Maker | None, list[Probe]]] = {
+        "items": (NewItems(args.per_passage, args.choices), back),
+        "distractors": (Distractors(), back),
+        "shuffle": (None, []),
+        "rationales": (Rationales(), []),
+        "hints": (Hints(), [BY_HINT]),
+    }
+    return makers[args.kind]
