@@ -17,7 +17,7 @@ import pytest
 from malmat import cli
 from malmat.answer import retry
 from malmat.contests.choice_order import rotated, shuffled, stays_in_order
-from malmat.contests.exam_items import read_exam_items
+from malmat.contests.mcq_rows import read_exam_items
 from malmat.contests.held_back import HeldBack
 from malmat.contests.item_report import longest_is_right, position_skew
 from malmat.contests.makers import names_key, shown

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from malmat.contests.exam_items import read_exam_items
+from malmat.contests.mcq_rows import read_exam_items
 from malmat.contests.faults import BadRow
 from malmat.errors import InputError
 from malmat.sources.layouts import LAYOUTS

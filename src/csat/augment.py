@@ -42,7 +42,7 @@ from malmat.contests.answer_back import (
     read_vote,
 )
 from malmat.contests.augmentation import Augmentation, answer_tokens, maker_requests
-from malmat.contests.exam_items import read_exam_items, write_contest_rows
+from malmat.contests.mcq_rows import read_exam_items, write_contest_rows
 from malmat.contests.faults import Fault, show_skipped
 from malmat.contests.held_back import HeldBack
 from malmat.contests.item_report import skew_lines

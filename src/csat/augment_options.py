@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from malmat.cli import api_options, number, parser, positive
 from malmat.contests.answer_back import BY_HINT, WITHOUT_PASSAGE, Probe, with_passage
-from malmat.contests.exam_items import check_output
+from malmat.contests.mcq_rows import check_output
 from malmat.contests.makers import Distractors, Hints, Maker, NewItems, Rationales
 from malmat.errors import InputError
 from malmat.sources.row import MOST_CHOICES

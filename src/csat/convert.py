@@ -23,7 +23,7 @@ from collections import Counter
 from typing import Any
 
 from malmat.cli import parser, relative, run, show_settings
-from malmat.contests.exam_items import (
+from malmat.contests.mcq_rows import (
     check_output,
     contest_row,
     write_contest_rows,

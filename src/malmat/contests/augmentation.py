@@ -11,7 +11,7 @@ from malmat.answer.prices import estimate_tokens
 from malmat.answer.request import NEEDED, Request
 from malmat.contests.answer_back import Judged, Probe, judged
 from malmat.contests.choice_order import shuffled
-from malmat.contests.exam_items import contest_row, with_content_id
+from malmat.contests.mcq_rows import contest_row, with_content_id
 from malmat.contests.held_back import HeldBack, question_of
 from malmat.contests.item_report import longest_is_right, position_skew
 from malmat.contests.makers import Draft, Maker, Prompts, Seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from malmat.contests.exam_items import read_exam_items
+from malmat.contests.mcq_rows import read_exam_items
 from malmat.contests.makers import Seed
 from malmat.sources.row import Mcq
 from malmat.text.duplicates import NearDuplicates

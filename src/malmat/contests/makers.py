@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from malmat.answer.replies import parse_object, whole_number
-from malmat.contests.exam_items import item_of
+from malmat.contests.mcq_rows import item_of
 from malmat.contests.faults import BadRow
 from malmat.evaluate.items import numbered
 from malmat.journal import valid_text
