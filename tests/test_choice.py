@@ -115,9 +115,9 @@ def test_texts_are_those_of_full_logits(tokenizer, kind, batch_size, monkeypatch
 def test_a_shared_dialogue_is_read_once(model, tokenizer, monkeypatch):
     read, extend = [], branches.extend
 
-    def counted(model, reading, parents, tokens, pad, places):
+    def counted(model, parts, tokens, pad, places):
         read.append(sum(map(len, tokens)))
-        return extend(model, reading, parents, tokens, pad, places)
+        return extend(model, parts, tokens, pad, places)
 
     monkeypatch.setattr(branches, "extend", counted)
     asked = [(ask(f"{DIALOGUES[0]} {q}"), ("A", "B")) for q, _ in PAIRS[:4]]

@@ -13,8 +13,10 @@ Writes  results/<task>/infer_results/<model>_<task>_inference_results.json (or -
         and .run.json: settings, versions, seconds, tokens and cost.
 
 Where a question has choices, a local model weighs them by their log-likelihoods (--score: of the
-label's token, or of the whole text), and an API model answers with a number. What a model thinks
-before it answers is kept apart, in ``thoughts``.
+label's token, or of the whole text), and an API model answers with a number. With --permute the
+options are put in several orders (``cyclic``, ``all`` or a number of them) and the probabilities
+averaged; the run says how often the pick follows the position instead of the text. What a model
+thinks before it answers is kept apart, in ``thoughts``.
 
 Sampling defaults are the published ones: 256 tokens, temperature 0.7, top_p 0.8, top_k 20,
 repetition penalty 1.15 for local models; 512 tokens, temperature 0.7 for APIs, which are sent
@@ -37,7 +39,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from infer_module import answer_items, api_sampling, build_requests
+from infer_choices import Asking
+from infer_module import answer_items, api_sampling
 from infer_options import arguments
 from malmat.answer.api import ApiEngine
 from malmat.answer.choices import ChoiceEngine
@@ -46,7 +49,9 @@ from malmat.answer.open import open_model
 from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.request import ASK_AGAIN, Engine
 from malmat.cli import COMPLETE, FAILURES, relative, run, show_settings
+from malmat.errors import InputError
 from malmat.evaluate import results
+from malmat.evaluate.confidence import choice_figures, choice_lines
 from malmat.evaluate.run_record import refuse_another_models
 from malmat.evaluate.task import Item
 from malmat.lm.load import check_model, short_name
@@ -67,23 +72,21 @@ def main() -> int:
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     engine, sampling, meter = open_engine(args, items, given)
     how = "number" if args.type == "api" else args.score
-    prompts = task.prompts()
-    requests = build_requests(
-        task, prompts, items, how=how, sampling=sampling, ask_blocked=bool(args.ask_blocked)
-    )
+    asking = Asking(task, task.prompts(), how, args.permute)
+    requests = [
+        asking.requests(item, sampling, ask_blocked=bool(args.ask_blocked)) for item in items
+    ]
     for name in (name for name in task.slices if not any(name in item for item in items)):
         print(f"note: no question has a '{name}', a slice of {task.name}")
-    plan(requests, meter, output)
+    plan([request for some in requests for request in some], meter, output)
     if args.dry_run:
         return COMPLETE
     rows = answer_items(
-        task,
+        asking,
         items,
         requests,
-        prompts,
         engine,
         output,
-        how=how,
         sampling=sampling,
         meter=meter,
         settings=vars(args) | ({"server": engine.model.server} if args.type == "api" else {}),
@@ -91,7 +94,8 @@ def main() -> int:
     )
     counts = Counter(row["status"] for row in rows)
     listed = ", ".join(f"{n} {status}" for status, n in counts.most_common())
-    print(f"answers: {listed}", f"wrote {relative(output)}", sep="\n")
+    said = choice_lines(choice_figures(rows))
+    print(f"answers: {listed}", *said, f"wrote {relative(output)}", sep="\n")
     return FAILURES if sum(counts[status] for status in ASK_AGAIN) else COMPLETE
 
 
@@ -109,6 +113,8 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
     if any(item.get("choices") for item in items):
         common |= {"score": args.score, "normalization": args.normalization}
         return ChoiceEngine(args.model, **common), None, None
+    if args.permute:
+        raise InputError("no question has choices", field="permute", fix="Leave it out.")
     until = None if args.until == "turn" else args.until
     sampling = Sampling(**given, max_new_tokens=args.max_new_tokens, until=until)
     return LocalEngine(args.model, sampling, **common), None, None

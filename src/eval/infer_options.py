@@ -16,7 +16,7 @@ from tasks import TASKS
 
 HERE = Path(__file__).parent
 LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code")
-LOCAL_ONLY += ("score", "normalization", "until")
+LOCAL_ONLY += ("score", "normalization", "permute", "until")
 API_ONLY = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
 
 
@@ -51,6 +51,7 @@ def arguments(doc: str):
     local.add_argument("--trust_remote_code", action="store_true", default=None)
     local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
+    local.add_argument("--permute", type=orders, help="of options: cyclic, all, or how many")
     local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
     servers = {"help": "an OpenAI-compatible server, or several with commas"}
@@ -58,6 +59,10 @@ def arguments(doc: str):
     api_options(api, *API_ONLY, base_url=servers, concurrency=unset, ask_blocked={"default": None})
     api_options(options, "dry_run")
     return resolved(options.parse_args())
+
+
+def orders(text: str) -> int | str:
+    return text if text in ("cyclic", "all") else positive(text)
 
 
 def resolved(args):

@@ -38,6 +38,7 @@ from malmat.cli import (
 )
 from malmat.errors import InputError
 from malmat.evaluate import results
+from malmat.evaluate.confidence import choice_figures, choice_lines
 from malmat.evaluate.items import complete, items_of, read_splits
 from malmat.evaluate.run_record import refuse_another_scorers
 from malmat.evaluate.scorers import Scorer, timed_verdicts
@@ -125,6 +126,7 @@ def more(
     return {
         "score_mode": scored.task.name,
         "trust": trust_figures(rows, scorer.name, scored.model, writers),
+        **({"choices": figures} if (figures := choice_figures(rows)) else {}),
         **({"other_slang": others} if scored.task.judge and not scorer.needs_meaning else {}),
         "usage": usage,
         "cost_usd": scorer.cost_of(usage),
@@ -149,6 +151,8 @@ def report(scored: results.Run, written: dict) -> None:
     for name, figure in written["figures"].items():
         ends = [f"{end:.3f}" for end in figure["interval"] or ()]
         print(f"  {name}: {figure['value']:.3f} [{', '.join(ends) or '–'}]")
+    for line in choice_lines(written.get("choices", {})):
+        print(f"  {line}")
     if not scored.task.has_choices:  # how long a choice is, is no doing of the model's
         for line in trust_lines(written["trust"]):
             print(f"  {line}")

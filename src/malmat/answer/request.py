@@ -42,6 +42,10 @@ class Request:
         schema: JSON Schema of the reply, or None for free text.
         sample: index among repeated answers to one prompt.
         choices: what may be answered, or () for any text.
+        targets: of labels: the answer that training writes for each choice ("A. text"), where
+            that is more than the choice.
+        shorter: the messages with so many pieces of their text left out; raises ValueError
+            where there are no more to leave out. Of a model that reads no longer text.
         again: statuses that are no reply: it is asked for again.
         ask_blocked: ask again, once, what the provider has blocked in an earlier run.
     """
@@ -52,6 +56,8 @@ class Request:
     schema: dict | None = None
     sample: int = 0
     choices: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    shorter: Callable[[int], list[dict]] | None = None
     again: tuple[str, ...] = ASK_AGAIN
     ask_blocked: bool = False
 
@@ -67,6 +73,7 @@ def request_key(identity: dict, request: Request) -> str:
         sample=request.sample,
         # Only where there are some: the keys of free text are as they were before choices.
         **({"choices": list(request.choices)} if request.choices else {}),
+        **({"targets": list(request.targets)} if request.targets else {}),
     )
 
 

@@ -39,7 +39,7 @@ def fields_of(one: Dialogue) -> dict[str, Any]:
 
 
 def item_of(row: Mapping[str, Any]) -> Item:
-    """The item of a row of ``fields_of``, with ``messages`` where the row has some.
+    """The item of a row of ``fields_of``, with the ``variant`` of its wording where it names one.
 
     Beside the fields of every item it has ``category``, ``n_marked`` and ``length`` for slices,
     ``conversation`` and ``reference_id``.
@@ -61,9 +61,8 @@ def item_of(row: Mapping[str, Any]) -> Item:
     }
     if row.get("answer") is not None:
         item["target"] = row["answer"]
-    if messages := row.get("messages"):
-        trained = messages[-1].get("role") == "assistant"
-        item["messages"] = messages[:-1] if trained else messages
+    if row.get("variant"):
+        item["variant"] = row["variant"]
     return item  # type: ignore[return-value]  # a dict that has an Item's fields
 
 
