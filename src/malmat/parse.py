@@ -21,7 +21,6 @@ from malmat.text.korean import fold, normalize
 Rows = list[tuple[int, Any]]
 """Rows, each with the line it begins on."""
 
-
 # ----------------------------------------------------------------------- names and text
 
 NAMES = {
@@ -57,10 +56,7 @@ NAMES = {
 }
 """The fields that are known, with their Korean names."""
 
-
-_FIELDS = {name: name for name in NAMES} | {
-    other: name for name, others in NAMES.items() for other in others.split()
-}
+_FIELDS = {n: name for name, others in NAMES.items() for n in (name, *others.split())}
 
 
 def _field(name: str) -> str:
@@ -322,7 +318,12 @@ _MISSING = {"#N/A", "#NA", "<NA>", "N/A", "NA", "n/a", "NULL", "null", "NaN", "n
 """Cells that spreadsheets, databases and pandas write for a missing value."""
 
 
-def csv_rows(path: Path, text: str, required: Collection[str] | None = None) -> Rows:
+def csv_rows(
+    path: Path,
+    text: str,
+    required: Collection[str] | None = None,
+    faults: list[InputError] | None = None,
+) -> Rows:
     """The rows of a table as dicts by its header, without those that are blank.
 
     Its cells are separated by commas or, where the header has none, by tabs or semicolons.
@@ -331,6 +332,7 @@ def csv_rows(path: Path, text: str, required: Collection[str] | None = None) -> 
     Args:
         required: the columns that every row must reach; what a row leaves out behind them is
             empty. Without it a row must reach all columns.
+        faults: takes what is wrong with single rows, which are left out; None raises the first.
     """
     told = re.match(r"sep=(.)(?=\r?\n)", text)  # Excel's own line
     text = text[told.end() :] if told else text
@@ -343,14 +345,23 @@ def csv_rows(path: Path, text: str, required: Collection[str] | None = None) -> 
     header, start = None, 1
     try:
         for values in reader:
-            if any(map(str.strip, values)):
-                if header is None:
+            filled = any(map(str.strip, values))
+            try:
+                if filled and header is None:
                     header = _header(path, values, start)
-                else:
+                elif filled:
                     rows.append((start, _cells(path, values, header, required or header, start)))
+            except InputError as fault:
+                if faults is None or header is None:
+                    raise
+                faults.append(fault)
             start = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"not valid CSV ({error})", path=path, line=start) from None
+        problem, cut = f"not valid CSV ({error})", str(error) == "unexpected end of data"
+        if faults is None or header is None or not cut:  # what is behind it would be lost
+            raise InputError(problem, path=path, line=start) from None
+        problem += ": a quote that opens in this row is never closed"
+        faults.append(InputError(problem, path=path, line=start, fix="Close the quote."))
     if header is None:
         raise InputError("the file is empty", path=path)
     return rows
