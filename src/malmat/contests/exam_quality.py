@@ -14,7 +14,8 @@ from malmat.text.duplicates import THRESHOLD, NearDuplicates, squeeze
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _WHO = r"[가-힣]{2,4}\s?(?:선임|수습|객원|인턴)?\s?(?:기자|특파원)"
 _REPORTER = re.compile(
-    rf"^\s*[\[(][^\])\n]{{1,30}}[=/][^\])\n]{{0,30}}[\])]\s*(?:{_WHO}\s*=?)?"  # (서울=통신) 이름 기자 =
+    # As (서울=통신) 이름 기자 = at the beginning, and 이름 기자 주소 at the end of a line.
+    rf"^\s*[\[(][^\])\n]{{1,30}}[=/][^\])\n]{{0,30}}[\])]\s*(?:{_WHO}\s*=?)?"
     rf"|(?:^|(?<=[.!?\s/▶]))[ \t]*(?:[가-힣]+\s?=\s?)?{_WHO}\s*(?:{EMAIL.pattern})?[ \t]*$",
     re.MULTILINE,
 )
