@@ -9,7 +9,7 @@ import pytest
 from malmat.answer.choices import ChoiceEngine
 from malmat.answer.request import Request, request_key
 from malmat.journal import Journal, key_of
-from malmat.lm import branches, chat, choice
+from malmat.lm import branches, chat, choice, templates
 from malmat.lm.choice import (
     NEUTRAL,
     NORMALIZATIONS,
@@ -217,7 +217,7 @@ def test_labels_are_cut_anew_where_the_prompts_end_may_change_them():
 def test_a_base_model_without_template_or_end_of_turn(model):
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
-    assert chat.give_template(tokenizer, plain=True) == "plain"
+    assert templates.give_template(tokenizer, plain=True) == "plain"
     prompt = chat.encode_prompt(tokenizer, ask("뭐 해?"))
     assert tokenizer.decode(prompt) == "뭐 해?\n"
     tokenizer.eos_token = None

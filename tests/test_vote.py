@@ -190,3 +190,15 @@ def test_what_cannot_be_voted_on_is_one_line(script, folder):
         assert said in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
     assert path_of(folder, "b").read_bytes() == before
+
+
+def test_a_vote_that_was_killed_before_its_record_goes_on(script, folder, tmp_path):
+    words = ("src/eval/vote.py", "--task", "reply", "a", "b", "--name", "v")
+    words += ("--results_dir", tmp_path / "results")
+    assert script(*words).returncode == 0
+    voted = path_of(folder, "v").read_bytes()
+    path_of(folder, "v").with_suffix(".run.json").unlink()
+    assert script(*words).returncode == 0
+    assert path_of(folder, "v").read_bytes() == voted
+    over = script(*words[:-4], "c", "--name", "a", *words[-2:])
+    assert (over.returncode, "holds a model's answers already" in over.stderr) == (2, True)

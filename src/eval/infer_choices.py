@@ -80,8 +80,11 @@ class Asking:
         text = fill(self.prompts[task.option or DEFAULT_OPTION], **shown)
         return [*messages[:-1], {"role": "user", "content": text}]
 
-    def requests(self, item: Item, sampling: dict | None, *, ask_blocked: bool) -> list[Request]:
-        """A request an order."""
+    def requests(
+        self, item: Item, sampling: dict | None, *, ask_blocked: bool = False, room: int = 0
+    ) -> list[Request]:
+        """A request an order; ``sampling`` is what an API is sent, ``ask_blocked`` and ``room``
+        are as in ``Request``."""
         found = []
         for order in self.orders(item):
             asked = permuted(item, order) if order else item
@@ -90,7 +93,7 @@ class Asking:
             if weighed and self.how == "label" and self._shown and self.task.targets:
                 request = replace(request, targets=tuple(self.task.targets(asked)))
             shorter = self._shorter(asked) if weighed and self.task.shorten else None
-            found.append(replace(request, shorter=shorter, ask_blocked=ask_blocked))
+            found.append(replace(request, shorter=shorter, ask_blocked=ask_blocked, room=room))
         return found
 
     def _shorter(self, item: Item) -> Callable[[int], list[dict]]:

@@ -9,14 +9,13 @@ from pathlib import Path
 from infer_choices import Asking
 from malmat.answer.prices import Meter
 from malmat.answer.replies import without_thoughts
-from malmat.answer.request import Engine, Request
+from malmat.answer.request import Engine, Request, asked_otherwise
 from malmat.errors import InputError
 from malmat.evaluate.confidence import choice_figures
 from malmat.evaluate.items import OutOfRange, read_label
-from malmat.evaluate.results import run_record
-from malmat.evaluate.run_record import measured
+from malmat.evaluate.run_record import keep_where_nothing_came, measured, save_record
 from malmat.evaluate.task import Item, Row
-from malmat.files import read_json, write_json
+from malmat.files import write_json
 from malmat.journal import Journal, journal_path, key_of
 from malmat.lm.chat import run_on
 from malmat.text.korean import normalize
@@ -29,8 +28,9 @@ def api_sampling(given: dict, max_tokens: int, *, own_server: bool) -> dict:
     """Settings as the OpenAI protocol takes them.
 
     Args:
-        given: temperature, top_p, seed; for servers of one's own also top_k, min_p and
-            repetition_penalty, which vLLM, SGLang and others know beyond the protocol.
+        given: temperature, top_p, seed, thinking_budget (Gemini); for servers of one's own also
+            top_k, min_p and repetition_penalty, which vLLM, SGLang and others know beyond the
+            protocol.
 
     Raises:
         InputError: one of those for an API that is not one's own server.
@@ -82,7 +82,7 @@ def answer_items(
         if journal.notice:
             print(f"  {journal.notice}")
         with (
-            measured(output, journal, settings, configuration),
+            measured(output, journal, configuration) as run,
             engine.answers(
                 every,
                 journal,
@@ -98,14 +98,27 @@ def answer_items(
     for item, some in zip(items, requests, strict=True):
         record = asking.record(item, list(islice(parts, len(some))))
         rows.append(row_of(item, record, labels[item["id"]]))
+    keep_where_nothing_came(output, rows)
     write_json(output, rows)
     tokens = {side: sum(r["usage"][side] for r in records) for side in ("input", "output")}
-    run = read_json(run_record(output))
-    run["run"] |= {"tokens": tokens, "cost_usd": meter.cost_of(tokens) if meter else None}
+    run |= {"tokens": tokens, "cost_usd": meter.cost_of(tokens) if meter else None}
     if figures := choice_figures(rows):
-        run["run"]["choices"] = figures
-    write_json(run_record(output), run)
+        run["choices"] = figures
+    save_record(output, settings, run | asked_otherwise(records))
     return rows
+
+
+def cut_in_thought(rows: list[Row]) -> str | None:
+    """A hint where answers were cut before they began, or while their model thought."""
+    cut = [row for row in rows if row["status"] == "truncated"]
+    thought = [r for r in cut if not r["answer"] or r.get("thoughts") or r.get("thinking_tokens")]
+    if not thought:
+        return None
+    return (
+        f"{len(thought)} of the {len(cut)} cut answers spent their tokens on thinking: give more "
+        "(--thinking_budget for an API model, --max_new_tokens), or switch thinking off "
+        "(--thinking_budget 0 for Gemini, --extra_body for servers)"
+    )
 
 
 WEIGHED = ("probabilities", "log_probabilities", "likelihoods", "mass", "margin", "entropy")
@@ -137,14 +150,12 @@ def row_of(item: Item, record: dict, labels: list[str]) -> Row:
         "answer": text,
         "status": status,
         "finish_reason": record["finish_reason"],
-        "output_tokens": record["usage"]["output"],
+        # Of the answer alone, where more than one reply was paid for.
+        "output_tokens": record.get("output_tokens", record["usage"]["output"]),
     }
     row |= {name: record[name] for name in WEIGHED if record.get(name) is not None}
     if "picks" in row:
         chosen = dict(zip(labels, item["choices"], strict=True))
         row["picks"] = {name: chosen[text] for name, text in row["picks"].items()}
-    if record.get("thoughts"):
-        row["thoughts"] = record["thoughts"]
-    if record["error"]:
-        row["error"] = record["error"]
+    row |= {n: record[n] for n in ("thoughts", "thinking_tokens", "error") if record.get(n)}
     return row

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from infer_module import API_SAMPLING
+from malmat.answer.open import room_for_thoughts
 from malmat.cli import above_zero, api_options, batch_size, number, parser, positive, share
 from malmat.errors import InputError
 from malmat.lm.choice import NORMALIZATIONS
@@ -17,7 +18,7 @@ from tasks import TASKS
 HERE = Path(__file__).parent
 LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code")
 LOCAL_ONLY += ("score", "normalization", "permute", "until")
-API_ONLY = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
+API_ONLY = ("base_url", "extra_body", "thinking_budget", "ask_blocked", "concurrency", "max_cost")
 
 
 def arguments(doc: str):
@@ -77,7 +78,9 @@ def resolved(args):
     for name in LOCAL_ONLY if args.type == "api" else API_ONLY:
         if getattr(args, name) is not None:
             raise InputError(f"is not for {args.type} models", field=name, fix="Leave it out.")
-    task = TASKS[args.task]
+    task, args.thinking_room = TASKS[args.task], 0
+    if args.type == "api":
+        args.thinking_room = room_for_thoughts(args.model, args.thinking_budget)
     defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7, "concurrency": 8}
     if args.type == "local":
         defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}

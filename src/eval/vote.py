@@ -50,7 +50,7 @@ from malmat.evaluate.task import Task
 from malmat.evaluate.vote import ADD_UP, FITTED, METHODS, Tally, vote, voted_rows
 from malmat.evaluate.vote_fit import Weigher, by_hand, folds_of, read_sample
 from malmat.evaluate.vote_read import Ballots, read_ballots
-from malmat.files import file_digest, read_json, write_json
+from malmat.files import file_digest, write_json
 from tasks import TASKS
 
 HERE = Path(__file__).parent
@@ -137,11 +137,9 @@ def output_of(args, task: Task | None) -> Path | None:
 
 def check_output(output: Path, sources: list[Path]) -> None:
     """Refuse to write over answers that are no vote's."""
-    record = results.run_record(output)
-    is_vote = record.is_file() and "voters" in read_json(record).get("settings", {})
-    if output.resolve() in [path.resolve() for path in sources] or (
-        output.exists() and not is_vote
-    ):
+    # By its rows: a kill may have come before its record was written.
+    is_vote = not output.exists() or all("votes" in row for row in results.read_answers(output))
+    if output.resolve() in [path.resolve() for path in sources] or not is_vote:
         raise InputError(
             "holds a model's answers already", path=output, field="name", fix="Take another name."
         )

@@ -46,6 +46,24 @@ def row_id(*parts: Any) -> str:
     return digest(list(parts))[:16]
 
 
+def plain_name(name: str) -> str:
+    """A name that becomes part of a file's name, as it is.
+
+    Raises:
+        InputError: it would lead to another folder, or no file can have it.
+    """
+    fault = (
+        "empty" if not name.strip(" .")
+        else "longer than 150 bytes" if len(name.encode("utf-8", "replace")) > 150
+        else "a name with / or a control character" if re.search(r"[/\\\x00-\x1f\x7f]", name)
+        else None
+    )  # fmt: skip
+    if fault:
+        problem = f"{name[:60]!r} cannot be part of a file's name ({fault})"
+        raise InputError(problem, field="name", fix="Take another name (--name).")
+    return name
+
+
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's bytes."""
     with open(path, "rb") as handle:
@@ -157,10 +175,10 @@ def _read_parquet(path: Path) -> Rows:
     if not path.is_file():
         raise InputError("no such file", path=path, fix="Check the path.")
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise InputError(f"not a Parquet file ({error})", path=path) from None
-    return list(enumerate(table.to_pylist(), 1))
+    return list(enumerate(rows, 1))
 
 
 def read_dataset(path: str | Path) -> Rows:

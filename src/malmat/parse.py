@@ -10,6 +10,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -108,16 +109,23 @@ def cleaned(value: Any, path: Path, line: int | None, *, as_typed: bool = False)
             return row if where or as_typed else named(row)
         if isinstance(part, list):
             return [clean(one, f"{where}[{index}]") for index, one in enumerate(part)]
-        if isinstance(part, float) and part != part:  # how a Parquet table writes a missing value
-            return None
-        return text(part, where) if isinstance(part, str) else part
+        if isinstance(part, float):
+            return number(part, where)
+        if isinstance(part, bytes):  # of a Parquet table: text, or a picture
+            part = None if b"\0" in part else part.decode("utf-8", "replace")
+        return part if part is None or isinstance(part, (bool, int)) else text(part, where)
+
+    def number(part: float, where: str) -> float | None:
+        if math.isinf(part):  # how 1e999 is read, and no file can hold it
+            raise InputError("a number without end", path=path, line=line, field=where or None)
+        return None if math.isnan(part) else part  # a Parquet table's missing value
 
     def text(part: Any, where: str) -> str:
         part = str(part)
         if _UNREADABLE.search(part):
             problem = "a NUL" if "\0" in part else "half a character (a lone surrogate)"
-            field = where.encode("utf-8", "replace").decode() or None
-            raise InputError(f"holds {problem}", path=path, line=line, field=field)
+            field, fix = where.encode("utf-8", "replace").decode() or None, "Take it out."
+            raise InputError(f"holds {problem}", path=path, line=line, field=field, fix=fix)
         return part if as_typed else _in_normal_form(part)
 
     try:

@@ -21,6 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from evaluated import stale_split
+
 from malmat.cli import BAD_INPUT, COMPLETE, FAILURES, INTERRUPTED, ROOT, parser, run, show_table
 from malmat.errors import InputError
 from malmat.models import MODELS_FILE, Row, read_models, row_of, training_command
@@ -49,6 +51,8 @@ def main() -> int:
     chosen = {name: row_of(rows, name, args.models) for name in names}
     commands = {name: training_command(name, row, options_of) for name, row in chosen.items()}
 
+    if line := stale_split(args.data_path):
+        print(line, flush=True)
     launcher = args.launch.split() or [sys.executable]
     more = ["--data_path", args.data_path]
     if args.data_path == DATA and (ROOT / HELD_OUT[1]).is_file():

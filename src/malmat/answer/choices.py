@@ -64,8 +64,8 @@ class ChoiceEngine(OnDeviceEngine):
 
     def _compute(self, rows: dict[str, Request], journal: Journal) -> Iterator[list[dict]]:
         from malmat.lm.batching import fitting_batch
-        from malmat.lm.chat import give_template
         from malmat.lm.choice import Encoder, score_choices
+        from malmat.lm.templates import give_template
 
         model, tokenizer = self.model.load()
         give_template(tokenizer, plain=True)

@@ -14,8 +14,9 @@ from malmat.errors import InputError
 from malmat.lm.branches import WORTH
 from malmat.lm.chat import IGNORE
 from malmat.lm.read import common
-from malmat.train.checks import labelled_from, plan
+from malmat.train.checks import plan
 from malmat.train.examples import Examples
+from malmat.train.labels import labelled_from
 from malmat.train.settings import TrainSettings
 
 

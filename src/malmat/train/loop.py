@@ -14,14 +14,16 @@ from typing import Any
 
 from malmat.errors import StopRunning
 from malmat.files import write_json
-from malmat.lm import chat
-from malmat.lm.load import OWN_BASE, sharded
+from malmat.lm.device import sharded
+from malmat.lm.load import OWN_BASE, resolve
 from malmat.train.checkpoints import COMPLETE_FILE, all_checkpoints, newest_checkpoint, seal
 from malmat.train.clusters import Packed
 from malmat.train.examples import Examples
+from malmat.train.generation import prepare_generation
 from malmat.train.lora import write_merged
 from malmat.train.record import RUN_FILE, json_of, rank, world_size
 from malmat.train.settings import TrainSettings
+from malmat.train.sharding import save_from_checkpoint, save_gathered
 
 STATE_FILE = "trainer_state.json"
 
@@ -110,13 +112,15 @@ def train(job: Job) -> dict:
         arguments.eval_on_start = True  # where the base model stands
     transformers.set_seed(settings.seed)
     trainer = _trainer(job, arguments, before)
+    if trainer.padded_because:
+        print(f"  rows are padded, not packed: {trainer.padded_because}", flush=True)
     start = time.perf_counter()
     try:
-        _run(trainer, job, checkpoint, before)
+        cut = _run(trainer, job, checkpoint, before)
         seconds = time.perf_counter() - start
         if rank() == 0:
             (settings.output / COMPLETE_FILE).unlink(missing_ok=True)
-        trainer.save_model(str(settings.output))
+        _save(trainer, settings.output, cut)
         if rank() == 0:
             finish(settings)
     except Exception as error:
@@ -162,6 +166,7 @@ def _arguments(job: Job, eval_on_start: bool = False) -> Any:
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         optim=settings.optim,
+        optim_args=settings.optim_args,
         seed=settings.seed,
         data_seed=settings.seed,
         bf16=bf16,
@@ -205,8 +210,7 @@ def _trainer(job: Job, arguments: Any, before: Any) -> Any:
         callbacks.append(stopping)
     model, adapter = job.build(settings)
     arguments = _packed_or_plain(job, model, arguments)
-    # Saved along, so that other servers stop there, too.
-    model.generation_config.eos_token_id = chat.terminators(job.tokenizer, model.generation_config)
+    prepare_generation(model, job.tokenizer)  # saved along, so that other servers stop there, too
     if uses_liger(job):
         from transformers.integrations.liger import apply_liger_kernel
 
@@ -262,15 +266,32 @@ def uses_liger(job: Job) -> bool:
     return installed and torch.cuda.is_available() and not job.own_loss
 
 
-def _run(trainer: Any, job: Job, checkpoint: Path | None, before: Any) -> None:
-    """Train to the end, or load the result of a run of which only the end was cut off."""
+def _save(trainer: Any, output: Path, cut: Path | None) -> None:
+    """Write the result; where weights are split, of a run that was ``cut`` from its checkpoint."""
+    if not sharded():
+        trainer.save_model(str(output))
+    elif cut is None:
+        save_gathered(trainer, output)
+    elif rank() == 0:
+        save_from_checkpoint(trainer, cut, output)
+
+
+def _run(trainer: Any, job: Job, checkpoint: Path | None, before: Any) -> Path | None:
+    """Train to the end, or load the result of a run of which only the end was cut off.
+
+    Returns:
+        The checkpoint that holds the result of such a run; None of one that was trained here.
+    """
+    cut = None
     patience = job.settings.early_stopping_patience
     # PEFT saves an adapted lm_head's base weights along, and says so at each checkpoint.
     warnings.filterwarnings("ignore", message="Setting `save_embedding_layers` to `True`")
     if before and _is_finished(before, patience):  # going on would train a step more
         best = job.settings.output / f"checkpoint-{before.best_global_step}"
         trainer.state = before
-        trainer._load_from_checkpoint(str(best if job.held else checkpoint))
+        cut = best if job.held else checkpoint
+        if not sharded():  # else its weights are not split yet
+            trainer._load_from_checkpoint(str(cut))
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
@@ -278,6 +299,7 @@ def _run(trainer: Any, job: Job, checkpoint: Path | None, before: Any) -> None:
         raise RuntimeError(f"training ended at step {state.global_step} of {state.max_steps}")
     if job.held and not state.best_model_checkpoint:
         raise RuntimeError("the best checkpoint is gone: its weights cannot be saved")
+    return cut
 
 
 def _is_finished(state: Any, patience: int | None) -> bool:
@@ -290,8 +312,8 @@ def _is_finished(state: Any, patience: int | None) -> bool:
 def finish(settings: TrainSettings) -> None:
     """Make the result whole: merged where asked for, then sealed.
 
-    An adapter names its base as the user did, not by the folder it happened to lie in; no
-    pickle is left that somebody would have to trust.
+    An adapter names a base that PEFT finds, from whatever folder it is called: a hub id, or a
+    folder from the root on. No pickle is left that somebody would have to trust.
     """
     output = settings.output
     (output / "training_args.bin").unlink(missing_ok=True)
@@ -299,7 +321,8 @@ def finish(settings: TrainSettings) -> None:
     if config.exists():
         value = json_of(config)
         own = (output / OWN_BASE).is_dir()
-        value["base_model_name_or_path"] = OWN_BASE if own else settings.model_name
+        base = output / OWN_BASE if own else settings.model_name
+        value["base_model_name_or_path"] = resolve(str(base))
         if isinstance(value.get("target_modules"), list):
             value["target_modules"].sort()  # PEFT writes a set, in another order at each run
         write_json(config, value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from malmat.cli import positive, relative
 from malmat.lm.load import short_name
+from malmat.train.optimizer import ADAM_8BIT, ROUNDED, default_optimizer
 
 ASIDE = ("dry_run", "resume", "overwrite")
 """Options that say what to do now, not what the run is."""
@@ -59,6 +60,9 @@ class TrainSettings:
     warmup_ratio: float
     weight_decay: float
     optim: str
+    optim_args: str | None
+    """More of the optimizer's own arguments, as transformers takes them: ``name=value,…``."""
+
     seed: int
     gradient_checkpointing: str
     save_steps: int
@@ -95,6 +99,16 @@ class TrainSettings:
         return self.lora is not None and self.lora.merge
 
     @property
+    def full(self) -> bool:
+        """Whether every weight is trained, without an adapter."""
+        return self.lora is None or bool(self.option_full)
+
+    @property
+    def unsloth(self) -> bool:
+        """Whether Unsloth builds the model; only its script has ``--option_full``."""
+        return self.option_full is not None
+
+    @property
     def preferences(self) -> bool:
         """Whether rows are chosen and rejected answers."""
         return self.beta is not None
@@ -103,7 +117,8 @@ class TrainSettings:
         """Every option that the method has, by its name on the command line."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         lora = values.pop("lora")
-        absent = {name for name in ("option_full", "beta", "pack_by") if values[name] is None}
+        optional = ("option_full", "beta", "optim_args", "pack_by")
+        absent = {name for name in optional if values[name] is None}
         values = {name: value for name, value in values.items() if name not in absent}
         return values | (asdict(lora) if lora else {})
 
@@ -119,12 +134,17 @@ def quantization_of(options: argparse.Namespace | LoraSettings) -> str | None:
 
 
 def settings_from(args: argparse.Namespace, method: str) -> TrainSettings:
-    """The settings that a script's options say, with the output folder's default resolved."""
+    """The settings that a script's options say, with the defaults of the output folder and of the
+    optimizer resolved."""
     given = vars(args) | {"method": method}
     given["output_dir"] = args.output_dir or f"checkpoints/{short_name(args.model_name)}-{method}"
     names = {field.name for field in fields(LoraSettings)}
     lora = {name: value for name, value in given.items() if name in names}
     rest = {name: value for name, value in given.items() if name not in names}
+    if rest["optim"] is None:
+        full = not lora or bool(rest.get("option_full"))
+        rest["optim"], own = default_optimizer(full=full)
+        rest["optim_args"] = rest["optim_args"] or own
     return TrainSettings(**rest, lora=LoraSettings(**lora) if lora else None)
 
 
@@ -188,7 +208,12 @@ def _add_hyper_parameters(hyper: Any) -> None:
     hyper.add_argument("--lr_scheduler_type", default="linear")
     hyper.add_argument("--warmup_ratio", type=float, default=0.05, help="or steps, from 1 on")
     hyper.add_argument("--weight_decay", type=float, default=0.01)
-    hyper.add_argument("--optim", default="adamw_8bit")
+    hyper.add_argument(
+        "--optim",
+        help=f"default: {ADAM_8BIT}; where every weight is trained in bfloat16, {ROUNDED[0]} "
+        f"with {ROUNDED[1]}, which loses no small steps",
+    )
+    hyper.add_argument("--optim_args", metavar="NAME=VALUE,…", help="more for the optimizer")
     hyper.add_argument("--seed", type=int, default=3407)
     hyper.add_argument(
         "--gradient_checkpointing",
