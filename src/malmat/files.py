@@ -25,7 +25,8 @@ from typing import Any
 from pydantic import create_model
 
 from malmat.errors import InputError
-from malmat.parse import Rows, cleaned, csv_rows, json_rows, json_value
+from malmat.parse import Rows, cleaned, json_rows, json_value
+from malmat.parse_csv import csv_rows
 from malmat.schema import Row, Text, validate
 
 
