@@ -2,13 +2,13 @@
 
     python generate_augmented_pairs_gemini.py --limit 3 --dry_run
     python generate_augmented_pairs_gemini.py --model gemini-2.5-flash --concurrency 8 --max_cost 5
-    python generate_augmented_pairs_gemini.py --batch --screen
+    python generate_augmented_pairs_gemini.py --titles 갓생 현타 --batch --screen
     python generate_augmented_pairs_gemini.py --provider local --model embedded --limit 3
 
-Reads   a term list (--input): title, content, example_q, example_a.
-Writes  one JSON file a term into --output_dir, with the pairs that pass the checks, as soon as
-        the term is settled; rejected.jsonl beside them, with each rejected pair and its reasons;
-        journal.jsonl, which makes a killed run go on where it was.
+Reads   a term list (--input): title, content, example_q, example_a; of it the --titles, else
+        the terms without pairs in --merged, else (there is none) all.
+Writes  one JSON file a term into --output_dir, with the pairs that pass the checks, as soon as it
+        is settled; rejected.jsonl (rejected pairs and why); journal.jsonl, for a killed run.
 
 Gemini needs GEMINI_API_KEY, OpenAI OPENAI_API_KEY (environment or .env). A term that came short
 is asked again for the rest, up to --rounds times; one that was blocked only with --ask_blocked.
@@ -23,10 +23,10 @@ from pathlib import Path
 from malmat.answer.api import ApiEngine
 from malmat.answer.batches import BatchEngine
 from malmat.answer.local import LocalEngine
-from malmat.answer.open import SDKS, open_model
+from malmat.answer.open import SDKS, open_model, room_for_thoughts
 from malmat.answer.prices import BATCH_SHARE, Meter
 from malmat.answer.request import Engine
-from malmat.augment import PROMPTS, TOKENS_A_PAIR, Augmentation, Wanted, rejected_rows
+from malmat.augment import PROMPTS, TERMS, Augmentation, Wanted, chosen_terms, rejected_rows
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -40,7 +40,6 @@ from malmat.cli import (
     show_settings,
 )
 from malmat.errors import InputError
-from malmat.formats import read_terms
 from malmat.journal import Journal
 from malmat.lm.load import short_name
 from malmat.prompts import load_prompts
@@ -51,7 +50,9 @@ HERE = Path(__file__).parent
 
 def arguments():
     options = parser(__doc__)
-    options.add_argument("--input", default=str(HERE / "src/data/terms.csv"), help="the term list")
+    options.add_argument("--input", default=str(TERMS), help="the term list")
+    options.add_argument("--titles", nargs="+", help="only these (default: terms without pairs)")
+    options.add_argument("--merged", help="pairs that there are (of terms.csv: merged_final.json)")
     options.add_argument("--output_dir", default=str(HERE / "augmented_jsons"))
     options.add_argument("--model", default="gemini-2.5-flash")
     options.add_argument("--pairs_per_term", type=positive, default=10)
@@ -81,15 +82,14 @@ def main() -> int:
     args = arguments()
     check(args)
     wanted = wanted_pairs(args)
-    terms = read_terms(args.input)[: args.limit]
     show_settings("augment", vars(args))
+    terms = chosen_terms(args.input, args.titles, args.merged)[: args.limit]
     batch_share = BATCH_SHARE if args.batch else 1.0
     meter = Meter(args.model, max_cost=args.max_cost, prices=args.prices, share=batch_share)
     plan(args, wanted, terms, meter)
     if args.dry_run:
         return COMPLETE
-
-    output, engine = Path(args.output_dir), open_engine(args)
+    output, engine = Path(args.output_dir), open_engine(args, wanted)
     with (
         Journal(output / "journal.jsonl") as journal,
         rejected_rows(output / "rejected.jsonl") as reject,
@@ -103,8 +103,7 @@ def main() -> int:
             augment_round(args, ask, work, round_number)
             if not work.unfinished():
                 break
-    print(*work.summary(), sep="\n")
-    print(f"wrote {relative(output)}")
+    print(*work.summary(), f"wrote {relative(output)}", sep="\n")
     return FAILURES if work.failed() and args.provider != "local" else COMPLETE
 
 
@@ -161,6 +160,7 @@ def wanted_pairs(args) -> Wanted:
         thinking={"thinking_budget": args.thinking_budget} if has_budget else {},
         worked=args.provider == "local",
         ask_blocked=args.ask_blocked,
+        room=room_for_thoughts(args.model, args.thinking_budget if has_budget else None),
     )
 
 
@@ -175,8 +175,8 @@ def plan(args, wanted: Wanted, terms: list[dict], meter: Meter) -> None:
     )
 
 
-def open_engine(args) -> Engine:
-    """What answers. A key that is missing is noticed here."""
+def open_engine(args, wanted: Wanted) -> Engine:
+    """What answers; it needs a key that is there."""
     if args.provider == "local":
         from malmat.lm.generate import Sampling
 
@@ -192,7 +192,7 @@ def open_engine(args) -> Engine:
     given = {n: getattr(args, n) for n in ("base_url", "provider", "sdk", "extra_body")}
     model = open_model(args.model, **given)
     if args.batch:
-        return BatchEngine(model, args.poll, args.pairs_per_term * TOKENS_A_PAIR)
+        return BatchEngine(model, args.poll, wanted.reply_tokens)
     return ApiEngine(model, args.concurrency)
 
 

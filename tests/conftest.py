@@ -12,11 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from malmat.errors import InputError
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As under nohup … &. Children would inherit it, and could not be sent a Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests gave as ``account``: counts and seconds that say how much was tried."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "account":
+                terminalreporter.write_line(f"  {value}")
+
 
 CHATML = (
     "{%- for message in messages -%}"
@@ -102,6 +113,19 @@ def model_folder(tmp_path_factory, model, tokenizer):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def assert_refused(reader, path, expected: list[str]) -> str:
+    """A reader refuses a file in one line that names it and holds all of ``expected``."""
+    with pytest.raises(InputError) as caught:
+        reader(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    assert len(message) < len(str(path)) + 300
+    for part in expected:
+        assert part in message
+    return message
 
 
 @contextmanager

@@ -53,6 +53,7 @@ KINDS = {
     "html": "a 200 with a web page (a proxy's log-in)",
     "empty_object": "a 200 with {}",
     "error_200": "a 200 with an error object",
+    "wrong_type": "a 200 whose JSON is of another type than the protocol's",
     "empty": "a 200 with an empty answer",
     "parts": "a 200 with a list where the protocol has a string, as some servers send",
     "safety": "blocked, without text",
@@ -63,6 +64,14 @@ KINDS = {
     "refusal": "OpenAI's refusal field; Gemini, which has none, says PROHIBITED_CONTENT",
 }
 """Fault kind → what the client sees. ``ok`` in a script is a proper answer."""
+
+WRONG_TYPES = (
+    *(b"null", b"5", b'"text"', b"[]", b'[{"text": "a"}]', b'{"choices": 5}', b'{"choices": null}'),
+    *(b'{"choices": ["a"]}', b'{"choices": [{"message": []}]}', b'{"candidates": {"text": "a"}}'),
+    *(b'{"choices": [{"message": {"content": 7}, "finish_reason": "stop"}]}',),
+    *(b'{"choices": [{"message": {"content": "a"}, "finish_reason": ["stop"]}], "usage": 3}',),
+)
+"""Bodies of ``wrong_type``, in turn."""
 
 BY_PROMPT = ("safety", "partial_safety", "prompt_block", "no_candidates", "max_tokens", "refusal")
 """Kinds that are drawn for each prompt, not for each call: who asks again is told the same."""
@@ -463,6 +472,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, page, content_type="text/html; charset=utf-8")
         elif kind == "empty_object":
             self._send(200, b"{}")
+        elif kind == "wrong_type":
+            self._send(200, WRONG_TYPES[fake.calls % len(WRONG_TYPES)])
         elif kind == "error_200":
             self._send(200, self._encode(self._error_body(500, _MESSAGE[500], [])))
         elif kind == "quota":

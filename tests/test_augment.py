@@ -345,6 +345,38 @@ def test_kills_and_faults_change_nothing_and_buy_little_twice(augment, tmp_path,
     assert len(pairs_of(wild)) >= 25
 
 
+def test_terms_appended_as_the_readme_says_get_pairs_and_no_others(augment, tmp_path):
+    """The README's own line, ``title,content,example_q,example_a``, below a header of eight."""
+    terms, merged = tmp_path / "terms.csv", tmp_path / "merged.json"
+    terms.write_bytes((ROOT / "src/data/terms.csv").read_bytes())
+    merged.write_bytes((ROOT / "merged_final.json").read_bytes())
+    with terms.open("a", encoding="utf-8") as lines:
+        lines.write("새말맛,새로 생긴 말이다.,새말맛 알아?,새말맛 모르면 손해\n")
+        lines.write('새말멋,"멋, 새롭다.",새말멋 뭐야?,새말멋 그 자체\n')
+    common = ["--input", terms, "--merged", merged, "--pairs_per_term", 2]
+    plan = [*common, "--output_dir", tmp_path / "none", "--dry_run"]
+    assert "2 of 223 terms have no pairs in" in augment(*plan)[1]
+    with FakeLLM(dialogues) as fake:
+        words = [*common, "--base_url", fake.url]
+        assert augment(*words, "--output_dir", tmp_path / "new")[0] == 0
+        assert set(pairs_of(tmp_path / "new")) == {"새말맛", "새말멋"}
+        named = ["--output_dir", tmp_path / "named", "--titles", "갓생", "새말맛"]
+        assert augment(*words, *named)[0] == 0
+        assert set(pairs_of(tmp_path / "named")) == {"갓생", "새말맛"}
+    own = ["--input", terms, "--output_dir", tmp_path / "none", "--dry_run"]
+    assert "plan: 223 terms" in augment(*own)[1]  # a list of one's own: all
+    assert "all 221 terms have pairs in merged_final.json" in augment(*own[2:])[1]
+    code, _, said = augment(*plan, "--titles", "없는말")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "field 'titles': '없는말' is not in" in said
+    rows = json.loads(merged.read_text("utf-8"))
+    for title in ("새말맛", "새말멋"):
+        turns = [{"q": "가", "a": f"{title} 나"}]
+        rows.append({"title": title, "description": "", "conversations": turns})
+    merged.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    assert "all 223 terms have pairs" in augment(*plan)[1]
+
+
 def test_ctrl_c_keeps_what_came(augment, tmp_path, terms):
     with FakeLLM(dialogues, latency=0.1) as fake:
         child = start(fake, SDKS[0], terms, tmp_path / "out")

@@ -250,6 +250,20 @@ def test_a_judge_that_obeys_the_answer_is_seen_and_what_it_garbles_is_no_score(
     assert result.stdout.count("not scored: parse_error") == len(garbled)
 
 
+def test_a_calibration_of_another_judge_of_that_name_is_kept(script, tmp_path):
+    path = tmp_path / "usage/calibration_results/judge_calibration.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"scorer_name": "orgA/judge"}')
+    result = script(
+        *("src/eval/calibrate.py", "--scorer_name", "orgB/judge", "--score_mode", "usage"),
+        *("--base_url", "http://127.0.0.1:1/v1", "--results_dir", tmp_path, "--dry_run"),
+        OPENAI_API_KEY="k",
+    )
+    assert result.returncode == 2
+    assert "orgA/judge" in result.stderr
+    assert "--output" in result.stderr
+
+
 def test_the_lexicon_is_checked_on_usage_only(script, tmp_path):
     terms = tmp_path / "terms.csv"
     terms.write_text("title,content\n갓생,부지런한 생활\n텅장,텅 빈 통장\n", encoding="utf-8")

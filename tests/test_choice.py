@@ -9,7 +9,7 @@ import pytest
 from malmat.answer.choices import ChoiceEngine
 from malmat.answer.request import Request, request_key
 from malmat.journal import Journal, key_of
-from malmat.lm import branches, chat, choice
+from malmat.lm import branches, chat, choice, templates
 from malmat.lm.choice import (
     NEUTRAL,
     NORMALIZATIONS,
@@ -115,9 +115,9 @@ def test_texts_are_those_of_full_logits(tokenizer, kind, batch_size, monkeypatch
 def test_a_shared_dialogue_is_read_once(model, tokenizer, monkeypatch):
     read, extend = [], branches.extend
 
-    def counted(model, reading, parents, tokens, pad, places):
+    def counted(model, parts, tokens, pad, places):
         read.append(sum(map(len, tokens)))
-        return extend(model, reading, parents, tokens, pad, places)
+        return extend(model, parts, tokens, pad, places)
 
     monkeypatch.setattr(branches, "extend", counted)
     asked = [(ask(f"{DIALOGUES[0]} {q}"), ("A", "B")) for q, _ in PAIRS[:4]]
@@ -217,7 +217,7 @@ def test_labels_are_cut_anew_where_the_prompts_end_may_change_them():
 def test_a_base_model_without_template_or_end_of_turn(model):
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
-    assert chat.give_template(tokenizer, plain=True) == "plain"
+    assert templates.give_template(tokenizer, plain=True) == "plain"
     prompt = chat.encode_prompt(tokenizer, ask("뭐 해?"))
     assert tokenizer.decode(prompt) == "뭐 해?\n"
     tokenizer.eos_token = None

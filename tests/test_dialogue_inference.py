@@ -8,6 +8,7 @@ import pytest
 
 from malmat.contests.dialogue_items import read_items
 from malmat.contests.dialogues import read_dialogues
+from malmat.evaluate.orders import permuted
 from malmat.evaluate.task import registered_tasks
 from malmat.formats import read_pairs
 from malmat.models import read_models
@@ -292,8 +293,8 @@ def test_text_of_a_row_never_becomes_structure(script, tmp_path):
 def test_raw_and_prepared_rows_are_one_item(script, tmp_path):
     path, _ = prepared(script, tmp_path)
     raw, own = TASK.read(SAMPLE), TASK.read(path)
-    assert [{**item, "messages": None} for item in own] == [{**i, "messages": None} for i in raw]
-    assert TASK.render(TASK.prompts(), raw[0], []) == own[0]["messages"]
+    assert [{**item, "variant": None} for item in own] == [{**i, "variant": None} for i in raw]
+    assert TASK.render(TASK.prompts(), raw[0], []) == TASK.render(TASK.prompts(), own[0], [])
     assert raw[1]["n_marked"] == 2
     assert raw[0]["length"] == "0–249"
     assert raw[0]["title"] == "TOYA0001"
@@ -432,6 +433,34 @@ def test_the_check_finds_what_else_differs(script, tmp_path, kind):
     )
     assert result.returncode == 1
     assert "differences" in result.stdout
+
+
+def test_a_long_dialogue_is_cut_in_its_middle_and_never_at_a_marked_utterance():
+    for item in TASK.read(SAMPLE):
+        marked = [t for t in item["conversation"] if {*t["utterance_id"]} & {*item["reference_id"]}]
+        most = len(item["conversation"]) - len(marked)
+        before = TASK.render(TASK.prompts(), item, [])[0]["content"]
+        for left_out in range(most + 1):
+            shorter = TASK.shorten(item, left_out)
+            assert len(shorter["conversation"]) == len(item["conversation"]) - left_out
+            assert all(turn in shorter["conversation"] for turn in marked)
+            after = TASK.render(TASK.prompts(), shorter, [])[0]["content"]
+            references = before.partition("[Utterance References]")[2]
+            assert after.partition("[Utterance References]")[2] == references
+        with pytest.raises(ValueError, match="not marked"):
+            TASK.shorten(item, most + 1)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_options_in_another_order_and_what_training_would_answer(script, tmp_path, variant):
+    path, found = prepared(script, tmp_path, "--variant", variant)
+    item, prompts = TASK.read(path)[0], TASK.prompts()
+    answer = TASK.targets(item)[item["choices"].index(item["target"])]
+    assert found[0]["messages"][-1]["content"] == answer
+    other = permuted(item, (2, 0, 1))
+    assert TASK.targets(other)[0] == f"A. {item['options'][2]}"
+    lines = "\n".join(TASK.targets(other))
+    assert TASK.render(prompts, other, [])[-1]["content"].endswith(f"[Option]\n{lines}")
 
 
 # ------------------------------------------------------------------------ the whole chain

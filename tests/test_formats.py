@@ -13,11 +13,11 @@ import pytest
 from malmat import files, formats
 from malmat.errors import InputError
 from malmat.evaluate import results
-from malmat.evaluate.items import read_choices
+from malmat.evaluate.items import read_choices, read_splits
 from malmat.text.candidates import Candidates
 from malmat.text.leaks import find_leaks
 from malmat.text.terms import TermMatcher
-from tests.conftest import ROOT
+from tests.conftest import ROOT, assert_refused
 
 TITLE, QUESTION, ANSWER = "국룰", "치킨엔 뭐 마셔?", "치킨엔 맥주가 국룰이지"
 FLAT = {"title": TITLE, "question": QUESTION, "answer": ANSWER}
@@ -464,14 +464,7 @@ READERS = {
 def test_what_is_refused_is_told_with_its_way_out(tmp_path, name):
     file_name, content, reader, expected = REFUSED[name]
     path = store(tmp_path, file_name, content)
-    with pytest.raises(InputError) as caught:
-        READERS[reader](path)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert "\n" not in message
-    assert len(message) < len(str(path)) + 300
-    for part in expected:
-        assert part in message
+    message = assert_refused(READERS[reader], path, expected)
     sound = ("key", "JSON")
     assert "Mend that line" not in message or any(word in message for word in sound)
 
@@ -582,3 +575,37 @@ def test_the_examples_of_the_page_on_formats_are_read(tmp_path):
     for text in questions.splitlines():
         assert formats.read_questions(store(tmp_path, "q.json", text))
     assert len(formats.read_terms(store(tmp_path, "t.csv", terms))) == 1
+
+
+def test_a_number_that_no_file_can_hold_is_refused(tmp_path):
+    path = store(
+        tmp_path, "a.jsonl", f'{line(FLAT)}\n{{"question": "q", "answer": "a", "n": 1e999}}'
+    )
+    with pytest.raises(InputError, match=r"line 2, field 'n': a number without end"):
+        formats.read_pairs(path)
+
+
+def test_what_a_parquet_table_holds_beside_text(tmp_path):
+    import datetime
+    import decimal
+
+    import pyarrow
+    import pyarrow.parquet
+
+    row = {"day": datetime.date(2026, 1, 2), "price": decimal.Decimal("1.50")}
+    row |= {"answer": ANSWER.encode(), "picture": b"\x89PNG\0", "n": float("nan")}
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"question": QUESTION, **row}]), path)
+    ((_, found),) = files.read_rows(path)
+    assert found == {
+        **{"question": QUESTION, "answer": ANSWER, "day": "2026-01-02", "price": "1.50"},
+        **{"picture": None, "n": None},
+    }
+    files.write_json(tmp_path / "a.json", found)
+    assert [pair["answer"] for pair in formats.read_pairs(path)] == [ANSWER]
+
+
+@pytest.mark.parametrize("row", ["null", "5", '"갓생"', '{"title": 1, "split": "seen"}'])
+def test_splits_of_no_shape_are_one_line(tmp_path, row):
+    with pytest.raises(InputError, match="line 1"):
+        read_splits(store(tmp_path, "a.jsonl", row))

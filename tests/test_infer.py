@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from malmat.lm.chat import THINKING_OFF
 from tests.conftest import PAIRS, ROOT, make_model
 from tests.fake_llm import FakeLLM
 
@@ -442,6 +443,50 @@ def test_an_adapter_is_served_under_its_own_name(tmp_path, vllm):
     result = shell(SERVE, "m", "--", "true", cwd=tmp_path, **vllm, ADAPTER="nowhere")
     assert result.returncode == 2
     assert "adapter_config.json" in result.stderr
+
+
+def test_an_adapter_comes_with_its_template_and_thinking_is_off(tmp_path, vllm):
+    folder = tmp_path / "my-lora"
+    folder.mkdir()
+    config = {"r": 8, "rank_pattern": {"q_proj": 64}, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ 1 }}\n{{ 2 }}"}))
+    words = [SERVE, "base/model", "--", "sh", "-c", "echo through $no_proxy"]
+    result = shell(*words, cwd=tmp_path, **vllm, ADAPTER=str(folder))
+    assert result.returncode == 0, result.stderr
+    assert "127.0.0.1" in result.stdout
+    assert "repetition penalty counts the prompt" in result.stdout
+    given = started(vllm)["argv"]
+    assert given[given.index("--max-lora-rank") + 1] == "64"
+    assert given[given.index("--chat-template") + 1] == "{{ 1 }}\n{{ 2 }}"
+    switches = given[given.index("--default-chat-template-kwargs") + 1]
+    assert json.loads(switches) == THINKING_OFF
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ 3 }}")
+    assert shell(*words, cwd=tmp_path, **vllm, ADAPTER=str(folder)).returncode == 0
+    given = started(vllm)["argv"]
+    assert given[given.index("--chat-template") + 1] == str(template)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"target_modules": ["q_proj", "lm_head"]}, "lm_head"),
+        ({"target_modules": ["model.embed_tokens"]}, "embed_tokens"),
+        ({"modules_to_save": ["lm_head"]}, "lm_head"),
+        ({"use_dora": True}, "DoRA"),
+    ],
+)
+def test_an_adapter_that_vllm_cannot_serve_is_refused(tmp_path, vllm, change, named):
+    folder = tmp_path / "my-lora"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 8, **change}))
+    result = shell(SERVE, "m", "--", "true", cwd=tmp_path, **vllm, ADAPTER=str(folder))
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert "--merge" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "argv.json").exists()
 
 
 def test_ctrl_c_stops_the_server(tmp_path, vllm):

@@ -11,7 +11,7 @@ import pytest
 
 from malmat import journal
 from malmat.errors import InputError
-from malmat.journal import Journal, journal_path, key_of
+from malmat.journal import Journal, journal_path, key_of, locked
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(journal.__file__).parents[1])}
 
@@ -197,3 +197,11 @@ def test_a_key_is_all_that_determines_the_answer():
 
 def test_the_journal_lies_beside_its_output():
     assert journal_path("results/x.json") == Path("results/x.json.journal.jsonl")
+
+
+def test_an_output_folder_is_one_process_s(tmp_path):
+    said = "another process is working on this output"
+    with locked(tmp_path / "run"), pytest.raises(InputError, match=said), locked(tmp_path / "run"):
+        pass
+    with locked(tmp_path / "run"):  # given back
+        pass

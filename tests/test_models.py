@@ -177,6 +177,10 @@ def test_exp_sh_finds_the_type_and_asks_for_no_key(tmp_path, model_folder):
     assert "KEY" not in result.stderr
     assert f"=== {model_folder.name} · usage" in result.stdout
     assert re.search(r"type +local", result.stdout)
+    command = [*command[:2], "checkpoints/not-there"]  # which has no more to tell it by
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "KEY" not in result.stderr
+    assert re.search(r"=== not-there · usage(.|\n)*type +local", result.stdout)
 
 
 def test_trained_rows_share_the_defaults(models):

@@ -15,6 +15,7 @@ from malmat.errors import InputError
 from malmat.evaluate import plots, results
 from malmat.evaluate import report as library
 from malmat.evaluate.overview import overview, sentence
+from malmat.evaluate.tables import own_figures
 from malmat.evaluate.task import GRADE, LOSS, SHARE
 from tasks import TASKS
 
@@ -240,6 +241,12 @@ def test_any_slice_and_any_figure_is_shown(folder):
     text = page_script.render("t", [part], overview([part]))
     for shown in ("By source", "By n_choices", "macro-F1", "source a", "10 − 9"):
         assert shown in text
+    # A task that asks about no terms has titles of another kind.
+    assert "Title by title (" in text
+    assert "Term by term" not in text
+    (line,) = own_figures(runs)
+    for run in runs:
+        assert f"{run.model} {run.summary()['mean']:.3f} [" in line
 
 
 @browser

@@ -7,7 +7,7 @@ import pytest
 
 from malmat.errors import InputError
 from malmat.files import write_json
-from malmat.lm import chat
+from malmat.lm import chat, templates
 from malmat.lm.chat import IGNORE
 from malmat.text.leaks import find_leaks, leak_gate
 from malmat.train import licence as licences
@@ -190,7 +190,7 @@ def test_stops_of_the_models_own_generation_config_are_added():
 
 
 def test_an_eos_that_the_tokenizer_would_split_is_still_one_id():
-    tokenizer = family("solar-10.7b", chat.SOLAR_TEMPLATE)
+    tokenizer = family("solar-10.7b", templates.SOLAR_TEMPLATE)
     example = chat.encode_example(tokenizer, [ASK, REPLY])
     tokenizer.split_special_tokens = True
     assert chat.end_of_turn(tokenizer) == [tokenizer.eos_token_id]
@@ -236,8 +236,8 @@ def test_a_base_model_without_a_template_gets_its_familys(name, tokens, given):
     # POLAR's own tokenizer would end a prompt with </s>.
     tokenizer.add_bos_token = tokenizer.add_eos_token = True
     tokenizer.name_or_path, tokenizer.chat_template = name, None
-    assert chat.give_template(tokenizer) == given
-    assert chat.give_template(tokenizer) is None
+    assert templates.give_template(tokenizer) == given
+    assert templates.give_template(tokenizer) is None
     prompt = chat.encode_prompt(tokenizer, [SYSTEM, ASK])
     assert prompt.count(tokenizer.bos_token_id) == 1
     assert prompt[-1] != tokenizer.eos_token_id
@@ -248,7 +248,7 @@ def test_a_base_model_without_a_template_gets_its_familys(name, tokens, given):
 def test_no_format_fits_a_model_without_a_template():
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
-    assert chat.give_template(tokenizer) is None
+    assert templates.give_template(tokenizer) is None
     assert tokenizer.chat_template is None
 
 
@@ -454,7 +454,8 @@ def test_what_needs_less_memory_is_said_to_need_less():
     assert held("optimizer", optim="adamw_8bit") < held("optimizer", optim="paged_adamw_32bit") / 3
     assert held("weights", quantization="4bit") < held("weights", quantization="8bit")
     assert held("weights", quantization="8bit") < held("weights")
-    assert held("weights", shards=4) == pytest.approx(held("weights") / 4, abs=1e-3)
+    # Accelerate keeps split weights in float32, twice the bytes of bfloat16.
+    assert held("weights", shards=4) == pytest.approx(held("weights") * 2 / 4, abs=1e-3)
     assert held("logits", labelled=1000) > held("logits")
     assert held("total", lora_r=8, tokens=500) < held("total", tokens=500)
     with pytest.raises(InputError, match=r"optim.*'adm'"):

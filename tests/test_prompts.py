@@ -46,3 +46,17 @@ def test_a_needed_constant_that_is_missing(tmp_path):
         load(tmp_path, 'ASK = "{question}"\n')
     with pytest.raises(InputError, match="line 1, field 'RULES': unknown placeholder"):
         load(tmp_path, 'RULES = "{question}"\nASK = "{question}"\n')
+
+
+@pytest.mark.parametrize("value", ["{[]: 1}", "{1, *x}", "'a'.b", "b'x'", "1j"])
+def test_a_further_constant_of_any_kind_stops_nothing(tmp_path, value):
+    path = tmp_path / "prompt.py"
+    path.write_text(f"OWN = {value}\nCHAT = 'a' 'b'\n")
+    assert load_prompts(path, {"CHAT": set()}) == {"CHAT": "ab"}
+
+
+def test_wording_that_is_nested_too_deep_is_one_line(tmp_path):
+    path = tmp_path / "prompt.py"
+    path.write_text("OWN = " + "-" * 9000 + "1\n")
+    with pytest.raises(InputError, match="not Python"):
+        load_prompts(path)

@@ -12,6 +12,7 @@ import pytest
 from malmat import files, formats
 from malmat.errors import InputError
 from malmat.evaluate import results
+from tests.conftest import assert_refused
 
 PAIR = '{"title": "갓생", "question": "뭐해?", "answer": "갓생 사는 중"}'
 USER = '{"role": "user", "content": "q"}'
@@ -244,14 +245,7 @@ def test_malformed_input_is_one_line_that_names_the_place(tmp_path, name):
     file_name, content, reader, expected = BAD[name]
     path = tmp_path / file_name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError) as caught:
-        READERS[reader](path)
-    message = str(caught.value)
-    assert message.startswith(str(path))
-    assert "\n" not in message
-    assert len(message) < len(str(path)) + 300
-    for part in expected:
-        assert part in message
+    assert_refused(READERS[reader], path, expected)
 
 
 @pytest.mark.parametrize("reader", ["terms", "pairs", "preferences", "questions", "answers"])

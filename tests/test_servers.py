@@ -4,92 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 import types
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from malmat.answer import retry
-from malmat.answer.api import ApiEngine
 from malmat.answer.gemini import Gemini
 from malmat.answer.openai import OpenAI
-from malmat.answer.request import JUDGED, NEEDED, Request, answers_by_id
+from malmat.answer.request import JUDGED, NEEDED
 from malmat.errors import StopRunning
 from malmat.evaluate.results import read_answers
-from malmat.journal import Journal
 from malmat.lm import generate
-
-SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}}
-
-
-class Server:
-    """Answers each request with what ``reply`` (body → (status, body)) gives."""
-
-    def __init__(self, reply):
-        self.bodies: list[dict] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
-            def do_POST(handler):
-                body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-                self.bodies.append(body)
-                status, answer = reply(body)
-                data = json.dumps(answer).encode()
-                handler.send_response(status)
-                handler.send_header("Content-Type", "application/json")
-                handler.send_header("Content-Length", str(len(data)))
-                handler.end_headers()
-                handler.wfile.write(data)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def said(content="응", finish="stop", **message):
-    choice = {"index": 0, "finish_reason": finish, "message": {"content": content, **message}}
-    return {"id": "1", "object": "chat.completion", "model": "m", "choices": [choice]}
-
-
-def spoken(text="응", finish="STOP", **more):
-    parts = {"content": {"role": "model", "parts": [{"text": text}] if text else []}}
-    usage = {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6}
-    return {"candidates": [{**parts, "finishReason": finish}], "usageMetadata": usage, **more}
-
-
-def error(message, code=None, status=400, **more):
-    return status, {"error": {"message": message, "code": code, **more}}
-
-
-@pytest.fixture(autouse=True)
-def _keys(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
-    monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyFake")
-    monkeypatch.setattr(retry, "RETRY_SCALE", 0.001)
-
-
-def ask(server, path, *requests, kind=OpenAI, **options):
-    """The records of requests; one free question by default."""
-    requests = list(requests) or [question()]
-    address = server.url + ("/v1" if kind is OpenAI else "")
-    with Journal(path / "j") as journal:
-        model = kind("m", address, **options)
-        return list(answers_by_id(ApiEngine(model, 1), requests, journal).values())
-
-
-def question(number=0, **options):
-    return Request(f"r{number}", [{"role": "user", "content": f"뭐 해 {number}"}], **options)
-
+from tests.small_server import SCHEMA, Server, ask, error, keys, question, said, spoken  # noqa: F401
 
 # ------------------------------------------------------------------- finish reasons
 

@@ -94,6 +94,7 @@ def main() -> None:
         output / "split.json",
         {
             "identity": identity,
+            "input": {"path": relative(args.input), "sha256": sha256_of(args.input)},
             "settings": {name: str(value) for name, value in vars(args).items()},
             "train": {"pairs": len(train), "terms": trained},
             "heldout": {"pairs": len(held), "terms": [t for t in titles if t in heldout]},
@@ -132,10 +133,15 @@ def identity_of(args) -> str:
     if asked is None:
         asked = list(dict.fromkeys(str(task.questions) for task in registered_tasks().values()))
     files = [args.questions, args.terms, *asked]
-    files += [args.input] if Path(args.input).is_file() else []
+    files += [args.input]
     contents = [file_digest(path) for path in files if Path(path).is_file()]
     knobs = {name: value for name, value in vars(args).items() if name != "output_dir"}
     return digest({"files": contents, **knobs})
+
+
+def sha256_of(path: str) -> str | None:
+    """Of the input's bytes, by which training sees that it has changed; None of a hub data set."""
+    return file_digest(path) if Path(path).is_file() else None
 
 
 def is_done(output: Path, identity: str) -> bool:

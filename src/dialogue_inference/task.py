@@ -17,6 +17,7 @@ from malmat.contests.dialogues import is_marked
 from malmat.evaluate.task import RATE, Item, Row, Task
 from malmat.prompts import fill, inert
 from malmat.text.korean import with_particle
+from malmat.text.shorten import kept
 
 CATEGORIES = ("원인", "후행사건", "전제", "동기", "반응")
 Prompts = dict[str, str]
@@ -63,6 +64,17 @@ def option_line(item: Item, label: str) -> str:
     return f"{label}. {inert(item['options'][item['choices'].index(label)])}"
 
 
+def targets(item: Item) -> list[str]:
+    return [option_line(item, label) for label in item["choices"]]
+
+
+def shorten(item: Item, left_out: int) -> Item:
+    """The item without so many utterances, none of them marked."""
+    turns = item["conversation"]
+    marked = [n for n, turn in enumerate(turns) if is_marked(turn, item["reference_id"])]
+    return {**item, "conversation": [turns[n] for n in kept(len(turns), marked, left_out)]}
+
+
 # ------------------------------------------------------------------ a renderer a variant
 
 
@@ -106,8 +118,8 @@ DEFAULT = "CustomRefOfficialTerm"
 
 
 def render(prompts: Prompts, item: Item, passages: list[str]) -> list[dict]:
-    """The messages that ``prepare.py`` made of the item, or those of the default variant."""
-    return item.get("messages") or VARIANTS[DEFAULT](prompts, item)
+    """The messages of the variant that ``prepare.py`` made the item in, or of the default one."""
+    return VARIANTS[item.get("variant", DEFAULT)](prompts, item)
 
 
 def read(path: Path) -> list[Item]:
@@ -132,6 +144,8 @@ TASK = Task(
     questions=ROOT / "data" / "dialogue_inference" / "test.jsonl",
     read=read,
     render=render,
+    targets=targets,
+    shorten=shorten,
     prompt_file=Path(__file__).with_name("prompt.py"),
     wording={
         "TERMS": set(),

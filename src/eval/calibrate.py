@@ -34,6 +34,7 @@ from malmat.cli import (
 from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.anchors import reached, read_anchors, tables
+from malmat.evaluate.run_record import refuse_another_scorers
 from malmat.evaluate.scorers import Scorer, reads_only, resolve_scorer, suits, timed_verdicts
 from malmat.evaluate.task import Row, Task
 from malmat.files import file_digest, write_json
@@ -67,6 +68,8 @@ def main() -> int:
         task, rows = scorer.task, [row for row in anchors if row["task"] == scorer.task.name]
         path = results.calibration_path(args.results_dir, task, scorer.name)
         output = Path(args.output or path)
+        if not args.output:
+            refuse_another_scorers(output, scorer.name)
         print(f"plan: {len(rows)} anchors of {task.name} → {relative(output)}")
         show_cost(scorer, scorer.requests(rows))
         if args.dry_run:

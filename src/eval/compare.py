@@ -24,6 +24,7 @@ from malmat.cli import parser, relative, run, show_table
 from malmat.errors import InputError
 from malmat.evaluate.compare import compare_all, heading
 from malmat.evaluate.results import Run, distinct, load, load_folder
+from malmat.evaluate.tables import own_figures
 from malmat.files import write_json
 from tasks import TASKS
 
@@ -139,6 +140,7 @@ def show(runs: list[Run], gaps: list[dict], most: int) -> None:
     lines = [(*head, "p", "p (Holm)", "verdict")]
     lines += [gap_line(gap, summaries[gap["model"]]["mean"]) for gap in gaps]
     show_table(lines)
+    print(*own_figures(runs), sep="\n", end="\n" * bool(task.figures))
     tests = " or ".join(dict.fromkeys(gap["test"] for gap in gaps))
     print(f"p: {tests}, two-sided. Better or worse only where more than half")
     print("of the questions pair, the interval leaves out 0 and the corrected p is below 0.05.")

@@ -28,13 +28,23 @@ try() { # try LABEL COMMAND …: a failure is noted, Ctrl-C ends everything
   return $status
 }
 
+# wrote MODEL: a file of answers of that model came since this task began. What infer.py left as it
+# was (it had to stop, or only planned) is not scored as if it were of this run.
+wrote() {
+  [ -n "$(find "$RESULTS" -path '*/infer_results/*' -name "$1_*_results.json" -newer "$began")" ]
+}
+
 failed=""
+began=$(mktemp)
+trap 'rm -f "$began"' EXIT
 models=$("$PYTHON" "$here/resolve.py" "${1:-gpt-4o}" --type="${2:-}" --name="${MODEL_NAME:-}" --args="${ARGS:-}")
 while IFS=$'\t' read -r model type name <&3; do
   for task in ${3:-$("$PYTHON" "$here/tasks.py" "$type")}; do
     echo "=== $name · $task"
+    touch "$began"
     try "$name $task (answers)" "$PYTHON" "$here/infer.py" "$model" "$type" "$task" --name "$name" \
       --results_dir "$RESULTS" ${ARGS:-} || [ $? -eq 1 ] || continue # no answers: nothing to score
+    wrote "$name" || continue
     try "$name $task (scores)" "$PYTHON" "$here/score.py" --model_name "$name" --score_mode "$task" \
       --results_dir "$RESULTS" --judge="${JUDGE:-}" ${SCORE_ARGS:-} || true
   done

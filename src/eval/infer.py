@@ -13,15 +13,20 @@ Writes  results/<task>/infer_results/<model>_<task>_inference_results.json (or -
         and .run.json: settings, versions, seconds, tokens and cost.
 
 Where a question has choices, a local model weighs them by their log-likelihoods (--score: of the
-label's token, or of the whole text), and an API model answers with a number. What a model thinks
-before it answers is kept apart, in ``thoughts``.
+label's token, or of the whole text), and an API model answers with a number. With --permute the
+options are put in several orders (``cyclic``, ``all`` or a number of them) and the probabilities
+averaged; the run says how often the pick follows the position instead of the text. With --cot it
+writes first, as the wording asks it to, and its labels are weighed behind the mark (정답) that it
+writes; a reply without one is ``parse_error``. What a model thinks before it answers is kept apart,
+in ``thoughts``.
 
 Sampling defaults are the published ones: 256 tokens, temperature 0.7, top_p 0.8, top_k 20,
 repetition penalty 1.15 for local models; 512 tokens, temperature 0.7 for APIs, which are sent
 nothing more than what is given here. OpenAI's reasoning models (o1, o3, o4; gpt-5 and later)
-take neither temperature nor top_p and are sent none; their thinking counts among the tokens, so
-give them more (--max_new_tokens 4096). A base model that was never taught to end its turn
-writes on until it is cut; with --until line the first line break ends an answer, too.
+take neither temperature nor top_p and are sent none. A model that thinks gets 8,192 tokens more
+for it (--thinking_budget: another number, which Gemini keeps to; 0 for no thinking). A base model
+that was never taught to end its turn writes on until it is cut; with --until line the first line
+break ends an answer, too.
 
 A half-done run goes on where its model, prompt and sampling are the same, whatever the batch size
 or concurrency. Of several --base_url servers the first is part of the model's name, so servers
@@ -37,20 +42,25 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from infer_module import answer_items, api_sampling, build_requests
+from infer_choices import Asking
+from infer_module import answer_items, api_sampling, cut_in_thought
 from infer_options import arguments
 from malmat.answer.api import ApiEngine
 from malmat.answer.choices import ChoiceEngine
 from malmat.answer.local import LocalEngine
-from malmat.answer.open import open_model
+from malmat.answer.open import open_model, sent_budget
 from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.request import ASK_AGAIN, Engine
+from malmat.answer.thinking import ThinkingEngine
 from malmat.cli import COMPLETE, FAILURES, relative, run, show_settings
+from malmat.errors import InputError
 from malmat.evaluate import results
+from malmat.evaluate.confidence import choice_figures, choice_lines
 from malmat.evaluate.run_record import refuse_another_models
 from malmat.evaluate.task import Item
 from malmat.lm.load import check_model, short_name
 from malmat.lm.sampling import Sampling
+from malmat.train.record import wording_note
 from tasks import TASKS
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
@@ -67,23 +77,28 @@ def main() -> int:
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     engine, sampling, meter = open_engine(args, items, given)
     how = "number" if args.type == "api" else args.score
-    prompts = task.prompts()
-    requests = build_requests(
-        task, prompts, items, how=how, sampling=sampling, ask_blocked=bool(args.ask_blocked)
-    )
+    asking = Asking(task, task.prompts(), how, args.permute)
+    asked = {"ask_blocked": bool(args.ask_blocked), "room": args.thinking_room}
+    requests = [asking.requests(item, sampling, **asked) for item in items]
     for name in (name for name in task.slices if not any(name in item for item in items)):
         print(f"note: no question has a '{name}', a slice of {task.name}")
-    plan(requests, meter, output)
+    if args.type == "local":
+        wording = {
+            name: asking.prompts[name]
+            for name, parts in task.wording.items()
+            if parts == {"question"}
+        }
+        if note := wording_note(args.adapter or args.model, wording):
+            print(note)
+    plan([request for some in requests for request in some], meter, output)
     if args.dry_run:
         return COMPLETE
     rows = answer_items(
-        task,
+        asking,
         items,
         requests,
-        prompts,
         engine,
         output,
-        how=how,
         sampling=sampling,
         meter=meter,
         settings=vars(args) | ({"server": engine.model.server} if args.type == "api" else {}),
@@ -91,13 +106,16 @@ def main() -> int:
     )
     counts = Counter(row["status"] for row in rows)
     listed = ", ".join(f"{n} {status}" for status, n in counts.most_common())
-    print(f"answers: {listed}", f"wrote {relative(output)}", sep="\n")
+    hint = cut_in_thought(rows)
+    said = [f"  {hint}"] if hint else choice_lines(choice_figures(rows))
+    print(f"answers: {listed}", *said, f"wrote {relative(output)}", sep="\n")
     return FAILURES if sum(counts[status] for status in ASK_AGAIN) else COMPLETE
 
 
 def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | None, Meter | None]:
     """What answers, what an API is sent, and what counts its cost."""
     if args.type == "api":
+        given = given | sent_budget(args.thinking_budget, args.model, args.base_url)
         sampling = api_sampling(given, args.max_new_tokens, own_server=bool(args.base_url))
         model = open_model(args.model, base_url=args.base_url, extra_body=args.extra_body)
         meter = Meter(args.model, max_cost=args.max_cost)
@@ -106,12 +124,19 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
     common = {"adapter": args.adapter, "quantization": args.quantization}
     common["trust_remote_code"] = bool(args.trust_remote_code)
     common["batch_size"] = None if args.batch_size == "auto" else args.batch_size
-    if any(item.get("choices") for item in items):
-        common |= {"score": args.score, "normalization": args.normalization}
-        return ChoiceEngine(args.model, **common), None, None
+    if has_choices := any(item.get("choices") for item in items):
+        chooser = ChoiceEngine(
+            args.model, **common, score=args.score, normalization=args.normalization
+        )
+        if not args.cot:
+            return chooser, None, None
+    for name in ("permute", "cot"):
+        if getattr(args, name) and not has_choices:
+            raise InputError("no question has choices", field=name, fix="Leave it out.")
     until = None if args.until == "turn" else args.until
     sampling = Sampling(**given, max_new_tokens=args.max_new_tokens, until=until)
-    return LocalEngine(args.model, sampling, **common), None, None
+    writer = LocalEngine(args.model, sampling, **common)
+    return ThinkingEngine(writer, chooser, args.cot) if args.cot else writer, None, None
 
 
 def plan(requests: list, meter: Meter | None, output: Path) -> None:

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from infer_module import API_SAMPLING
+from malmat.answer.open import room_for_thoughts
+from malmat.answer.thinking import MARK
 from malmat.cli import above_zero, api_options, batch_size, number, parser, positive, share
 from malmat.errors import InputError
 from malmat.lm.choice import NORMALIZATIONS
@@ -16,8 +18,8 @@ from tasks import TASKS
 
 HERE = Path(__file__).parent
 LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code")
-LOCAL_ONLY += ("score", "normalization", "until")
-API_ONLY = ("base_url", "extra_body", "ask_blocked", "concurrency", "max_cost")
+LOCAL_ONLY += ("score", "normalization", "permute", "until", "cot")
+API_ONLY = ("base_url", "extra_body", "thinking_budget", "ask_blocked", "concurrency", "max_cost")
 
 
 def arguments(doc: str):
@@ -51,6 +53,8 @@ def arguments(doc: str):
     local.add_argument("--trust_remote_code", action="store_true", default=None)
     local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
+    local.add_argument("--permute", type=orders, help="of options: cyclic, all, or how many")
+    local.add_argument("--cot", metavar="MARK", nargs="?", const=MARK, help=f"default: {MARK}")
     local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
     servers = {"help": "an OpenAI-compatible server, or several with commas"}
@@ -58,6 +62,10 @@ def arguments(doc: str):
     api_options(api, *API_ONLY, base_url=servers, concurrency=unset, ask_blocked={"default": None})
     api_options(options, "dry_run")
     return resolved(options.parse_args())
+
+
+def orders(text: str) -> int | str:
+    return text if text in ("cyclic", "all") else positive(text)
 
 
 def resolved(args):
@@ -72,7 +80,9 @@ def resolved(args):
     for name in LOCAL_ONLY if args.type == "api" else API_ONLY:
         if getattr(args, name) is not None:
             raise InputError(f"is not for {args.type} models", field=name, fix="Leave it out.")
-    task = TASKS[args.task]
+    task, args.thinking_room = TASKS[args.task], 0
+    if args.type == "api":
+        args.thinking_room = room_for_thoughts(args.model, args.thinking_budget)
     defaults = {"max_new_tokens": API_SAMPLING["max_tokens"], "temperature": 0.7, "concurrency": 8}
     if args.type == "local":
         defaults = {**asdict(Sampling()), "until": "turn", "batch_size": "auto"}

@@ -38,8 +38,9 @@ from malmat.cli import (
 )
 from malmat.errors import InputError
 from malmat.evaluate import results
+from malmat.evaluate.confidence import choice_figures, choice_lines
 from malmat.evaluate.items import complete, items_of, read_splits
-from malmat.evaluate.run_record import refuse_another_scorers
+from malmat.evaluate.run_record import keep_where_nothing_came, refuse_another_scorers
 from malmat.evaluate.scorers import Scorer, timed_verdicts
 from malmat.evaluate.task import Row, Task, cluster
 from malmat.evaluate.trust import pair_writers, trust_figures, trust_lines
@@ -91,6 +92,8 @@ def main() -> int:
     if args.dry_run:
         return COMPLETE
     verdicts, seconds = timed_verdicts(scorer, good, output)
+    if scorer.journaled:
+        keep_where_nothing_came(output, map(judge_reply, verdicts.values()))
     scored = results.Run(
         task, args.model_name, scorer.name, {r["id"]: r for r in results.join(rows, verdicts)}
     )
@@ -114,6 +117,12 @@ def prepare(args, task: Task, scorer: Scorer, answers: list[Row], source) -> lis
     return rows
 
 
+def judge_reply(verdict: dict) -> dict:
+    """What came of a verdict's judge, as ``keep_where_nothing_came`` reads it."""
+    replies = "".join(verdict.get("judge_replies", ()))
+    return {**verdict, "answer": replies, "error": verdict.get("judge_error")}
+
+
 def more(
     scored: results.Run, scorer: Scorer, good: list[Row], writers: list[str], seconds: float
 ) -> dict:
@@ -121,11 +130,14 @@ def more(
     rows = list(scored.rows.values())
     tokens = [row["judge_tokens"] for row in rows if "judge_tokens" in row]
     usage = {side: sum(t[side] for t in tokens) for side in ("input", "output")}
+    refused = sorted({name for row in rows for name in row.get("judge_without", ())})
     others = sum(bool(row.get("other")) for row in rows)
     return {
         "score_mode": scored.task.name,
         "trust": trust_figures(rows, scorer.name, scored.model, writers),
+        **({"choices": figures} if (figures := choice_figures(rows)) else {}),
         **({"other_slang": others} if scored.task.judge and not scorer.needs_meaning else {}),
+        **({"judge_without": refused} if refused else {}),
         "usage": usage,
         "cost_usd": scorer.cost_of(usage),
         "settings": scorer.identity() | {"answers": digest(good)[:16]},
@@ -149,6 +161,8 @@ def report(scored: results.Run, written: dict) -> None:
     for name, figure in written["figures"].items():
         ends = [f"{end:.3f}" for end in figure["interval"] or ()]
         print(f"  {name}: {figure['value']:.3f} [{', '.join(ends) or '–'}]")
+    for line in choice_lines(written.get("choices", {})):
+        print(f"  {line}")
     if not scored.task.has_choices:  # how long a choice is, is no doing of the model's
         for line in trust_lines(written["trust"]):
             print(f"  {line}")

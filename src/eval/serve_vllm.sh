@@ -14,7 +14,9 @@
 # exp.sh gives to infer.py) set to the address and the published sampling of local models, unless ARGS
 # is set already. More servers, one a GPU: start this script once for each PORT with
 # CUDA_VISIBLE_DEVICES, and give infer.py --base_url http://…:8000/v1,http://…:8001/v1.
-# vLLM has an environment of its own: pip install vllm.
+# vLLM has an environment of its own: pip install vllm. Its repetition penalty counts the prompt and
+# the end of the turn as well, so its answers are not quite those of "infer.py … local"; compare
+# models that answered in the same way.
 set -euo pipefail
 . "$(dirname "$0")/../help.sh"
 
@@ -45,6 +47,35 @@ TIMEOUT=${TIMEOUT:-1800}                 # seconds to wait until it is ready (do
 NAME=${MODEL_NAME:-$(basename "${ADAPTER:-$MODEL}")} # in requests and results
 LOG=${LOG:-vllm-$NAME-$PORT.log}
 
+facts_of() { # of an adapter that vLLM can serve (vllm#32599): its rank, then its chat template
+  python3 - "$1" <<'PYTHON' || exit 2
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+
+def read(name):
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {folder / name}: {error}")
+
+config = read("adapter_config.json")
+lists = {name: config.get(name) or [] for name in ("target_modules", "modules_to_save")}
+lists = {name: [v] if isinstance(v, str) else v for name, v in lists.items()}  # a pattern of names
+ends = ("lm_head", "embed_tokens")
+whole = lists["modules_to_save"] + [n for n in lists["target_modules"] if n.split(".")[-1] in ends]
+whole += ["DoRA"] if config.get("use_dora") else []
+if whole:
+    sys.exit(f"error: {folder}: vLLM serves no adapter of {', '.join(whole)}. Merge it into its "
+             "model (--merge of the training scripts) and serve the merged folder.")
+print(max([config.get("r") or 8, *(config.get("rank_pattern") or {}).values()]))
+template, known = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+if template.is_file():
+    print(template)
+elif known.is_file() and isinstance(text := read(known.name).get("chat_template"), str):
+    print(text)
+PYTHON
+}
+
 if ! command -v "$VLLM" >/dev/null; then
   echo "error: no '$VLLM' on the PATH. pip install vllm (an environment of its own), or set VLLM." >&2
   exit 2
@@ -54,9 +85,12 @@ if [ -n "${ADAPTER:-}" ]; then
     echo "error: $ADAPTER: no adapter_config.json in that folder." >&2
     exit 2
   fi
-  rank=$(sed -n 's/.*"r": *\([0-9]*\).*/\1/p' "$ADAPTER/adapter_config.json" | head -n 1)
+  facts=$(facts_of "$ADAPTER")
+  rank=${facts%%$'\n'*} template=${facts#"$rank"}
   set_rank=8 # vLLM takes powers of two from 8
-  while [ "$set_rank" -lt "${rank:-8}" ]; do set_rank=$((set_rank * 2)); done
+  while [ "$set_rank" -lt "$rank" ]; do set_rank=$((set_rank * 2)); done
+  # The template that it was trained with goes along: a base model may have none.
+  [ -z "$template" ] || options=(--chat-template "${template#$'\n'}" ${options[@]+"${options[@]}"})
   options=(--enable-lora --max-lora-rank "$set_rank" --lora-modules "$NAME=$ADAPTER"
     --served-model-name "base-of-$NAME" ${options[@]+"${options[@]}"})
 else
@@ -64,6 +98,8 @@ else
 fi
 
 case $HOST in 0.0.0.0) address=127.0.0.1 ;; *) address=$HOST ;; esac
+export no_proxy="${no_proxy:+$no_proxy,}$address" # no proxy leads to this machine
+export NO_PROXY=$no_proxy
 healthy() {
   python3 - "http://$address:$PORT/health" <<'PYTHON' 2>/dev/null
 import sys, urllib.request
@@ -77,11 +113,13 @@ if healthy; then
 fi
 
 # --generation-config vllm: only the sampling that is sent counts, not the model's own file.
-# Thinking is off, as in training and in local inference.
+# Thinking is off, as in training and in local inference: the switches of all families.
 set -m # a process group of its own: its workers end with it, and Ctrl-C reaches this script first
 "$VLLM" serve "$MODEL" --host "$HOST" --port "$PORT" --tensor-parallel-size "$TENSOR_PARALLEL" \
   --max-model-len "$MAX_LENGTH" --generation-config vllm \
-  --default-chat-template-kwargs '{"enable_thinking": false}' "${options[@]}" >"$LOG" 2>&1 &
+  --default-chat-template-kwargs \
+  '{"enable_thinking": false, "skip_reasoning": true, "thinking": false}' \
+  "${options[@]}" >"$LOG" 2>&1 &
 server=$!
 set +m
 
@@ -114,6 +152,11 @@ export BASE_URL=http://$address:$PORT/v1 SERVED_MODEL=$NAME
 published="--max_new_tokens 256 --top_p 0.8 --top_k 20 --repetition_penalty 1.15"
 export ARGS=${ARGS:---base_url $BASE_URL $published --concurrency 64}
 echo "ready: $BASE_URL"
+case $ARGS in *--repetition_penalty*)
+  echo "note: vLLM's repetition penalty counts the prompt's words and the end of the turn, which a" \
+    "local model's spares: answers of the two are not of one sampling."
+  ;;
+esac
 
 if [ $# -gt 0 ]; then
   status=0

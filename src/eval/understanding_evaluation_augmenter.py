@@ -12,11 +12,10 @@ for again and then left out and listed (exit 1).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from malmat.answer.api import ApiEngine
-from malmat.answer.open import open_model
+from malmat.answer.open import open_model, room_for_thoughts, sent_budget
 from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.replies import parse_object
 from malmat.answer.request import NEEDED, Request
@@ -30,6 +29,7 @@ from malmat.cli import (
     run,
     show_settings,
 )
+from malmat.evaluate.run_record import keep_where_nothing_came
 from malmat.files import check_fields, read_rows, row_id, write_json
 from malmat.formats import read_terms
 from malmat.journal import Journal, journal_path, valid_text
@@ -59,7 +59,7 @@ def arguments():
     options.add_argument("--limit", type=positive, help="only the first N terms")
     api_options(
         options,
-        *("provider", "sdk", "base_url", "extra_body", "ask_blocked"),
+        *("provider", "sdk", "base_url", "extra_body", "thinking_budget", "ask_blocked"),
         *("temperature", "concurrency"),
         *("max_cost", "prices", "dry_run"),
         base_url={"help": "another server (OpenAI-compatible, unless --provider)"},
@@ -77,10 +77,7 @@ def main() -> int:
     ][: args.limit]
     show_settings("write understanding questions", vars(args))
     meter = Meter(args.model, max_cost=args.max_cost, prices=args.prices)
-    requests = [
-        replace(request_for(prompts, row, args.temperature), ask_blocked=args.ask_blocked)
-        for row in rows
-    ]
+    requests = [request_for(prompts, row, args) for row in rows]
     tokens = {
         "input": sum(estimate_tokens(request.messages[0]["content"]) for request in requests),
         "output": len(requests) * TOKENS_A_QUESTION,
@@ -98,7 +95,7 @@ def main() -> int:
     def accept(request: Request, text: str) -> str:
         return read_question(text, by_id[request.id], matcher)
 
-    questions, missing = [], []
+    questions, missing, came = [], [], []
     with Journal(journal_path(args.output)) as journal, meter.shown_at_the_end():
         if journal.notice:
             print(f"  {journal.notice}")
@@ -106,11 +103,13 @@ def main() -> int:
             requests, journal, accept=accept, meter=meter, label="questions", total=len(requests)
         ) as records:
             for request, row, record in zip(requests, rows, records, strict=True):
+                came.append(record | {"answer": record["text"]})
                 if record["status"] == "ok":
                     question = accept(request, record["text"])
                     questions.append({"title": row["title"], "question": question})
                 else:
                     missing.append(f"{row['title']} ({record['status']}: {record['error']})")
+    keep_where_nothing_came(Path(args.output), came)
     write_json(args.output, questions)
     for line in missing:
         print(f"  left out: {line}")
@@ -118,7 +117,10 @@ def main() -> int:
     return FAILURES if missing else COMPLETE
 
 
-def request_for(prompts: dict, row: dict, temperature: float) -> Request:
+def request_for(prompts: dict, row: dict, args) -> Request:
+    """The request for a new question about a row's term."""
+    where = {"base_url": args.base_url, "provider": args.provider, "sdk": args.sdk}
+    budget = sent_budget(args.thinking_budget, args.model, **where)
     text = fill(
         prompts["AUGMENT_QUESTION"],
         title=row["title"],
@@ -128,9 +130,11 @@ def request_for(prompts: dict, row: dict, temperature: float) -> Request:
     return Request(
         id=row_id("term", row["title"], row["question"]),
         messages=[{"role": "user", "content": text}],
-        sampling={"temperature": temperature, "max_tokens": 512},
+        sampling={"temperature": args.temperature, "max_tokens": 512} | budget,
         schema=SCHEMA,
         again=NEEDED,
+        ask_blocked=args.ask_blocked,
+        room=room_for_thoughts(args.model, args.thinking_budget),
     )
 
 

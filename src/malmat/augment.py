@@ -6,16 +6,19 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from malmat.answer.prices import estimate_tokens
 from malmat.answer.request import NEEDED, Request
+from malmat.cli import ROOT, relative
 from malmat.errors import InputError, StopRunning
 from malmat.files import row_id, sync_folder, write_text
+from malmat.formats import read_pairs, read_terms
 from malmat.prompts import PROMPT_FILE, fill
 from malmat.text.duplicates import NearDuplicates
+from malmat.text.korean import normalize
 from malmat.text.pairs import (
     REPLY_SCHEMA,
     VERDICT_SCHEMA,
@@ -37,6 +40,41 @@ PROMPTS: dict[str, set[str]] = {
 """The constants of prompt.py that augmentation needs → their placeholders."""
 
 
+TERMS, MERGED = ROOT / "src" / "data" / "terms.csv", ROOT / "merged_final.json"
+"""The term list of this repository, and the pairs of its terms."""
+
+
+def chosen_terms(path: str, titles: Sequence[str] | None, merged: str | None) -> list[dict]:
+    """The terms that pairs are to be written for; how they were chosen is printed.
+
+    Args:
+        path: the term list.
+        titles: those of them; None takes the terms without pairs in the file ``merged`` or,
+            where there are none, all.
+        merged: None is ``MERGED`` for the list ``TERMS``, and no file for another list.
+
+    Raises:
+        InputError: a title that is not in the list.
+    """
+    terms = read_terms(path)
+    if titles:
+        wanted = {normalize(title).strip() for title in titles}
+        if unknown := sorted(wanted - {term["title"] for term in terms}):
+            raise InputError(f"'{unknown[0]}' is not in {path}", field="titles")
+        return [term for term in terms if term["title"] in wanted]
+    if merged is None and Path(path).resolve() == TERMS and MERGED.exists():
+        merged = str(MERGED)
+    if merged is None:
+        return terms
+    known = {pair["title"] for pair in read_pairs(merged)}
+    new = [term for term in terms if term["title"] not in known]
+    if 0 < len(new) < len(terms):
+        print(f"  {len(new)} of {len(terms)} terms have no pairs in {relative(merged)}: only they")
+    elif not new:
+        print(f"  all {len(terms)} terms have pairs in {relative(merged)}: more of each (--titles)")
+    return new or terms
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is asked for, and with which wording.
@@ -47,7 +85,7 @@ class Wanted:
         sampling: of the pairs (temperature, top_p, max_tokens).
         thinking: the thinking budget, for both kinds of requests, where the SDK has one.
         worked: put the worked example first (for small local models).
-        ask_blocked: as ``Request``.
+        ask_blocked, room: as ``Request``.
     """
 
     pairs_per_term: int
@@ -56,6 +94,12 @@ class Wanted:
     thinking: dict
     worked: bool = False
     ask_blocked: bool = False
+    room: int = 0
+
+    @property
+    def reply_tokens(self) -> int:
+        """Tokens that a reply may have, for a plan."""
+        return self.pairs_per_term * TOKENS_A_PAIR
 
     def pair_request(self, term: dict, pairs: list[dict] | None = None, sample: int = 0) -> Request:
         """The request for the pairs that a term lacks, which says what there is already.
@@ -80,6 +124,7 @@ class Wanted:
             sample=sample,
             again=NEEDED,
             ask_blocked=self.ask_blocked,
+            room=self.room,
         )
 
     def screen_request(self, pair: dict) -> Request:
@@ -92,6 +137,7 @@ class Wanted:
             schema=VERDICT_SCHEMA,
             again=NEEDED,
             ask_blocked=self.ask_blocked,
+            room=self.room,
         )
 
     def estimate(self, terms: list[dict], *, screen: bool) -> tuple[int, dict[str, int]]:
@@ -182,7 +228,10 @@ def rejected_rows(path: Path) -> Iterator[Callable[[dict], None]]:
         try:
             yield write
         except (StopRunning, KeyboardInterrupt):
-            publish()
+            if handle.tell() or not path.exists():  # a run in which nothing came changes nothing
+                publish()
+            else:
+                temporary.unlink()
             raise
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -292,6 +341,8 @@ class Augmentation:
         full = len(self.terms) - len(short)
         yield f"terms: {full}/{len(self.terms)} have all their {wanted}"
         for title in short[:20]:
-            yield f"  {title}: {self.found[title]} ({self.status[title]})"
+            status = self.status[title]
+            why = "the others did not pass" if status == "ok" else status
+            yield f"  {title}: {self.found[title]} ({why})"
         if len(short) > 20:
             yield f"  … and {len(short) - 20} more"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib.metadata
 import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,33 @@ def parser(doc: str, **kwargs: Any) -> argparse.ArgumentParser:
     )
 
 
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that could move a terminal's cursor, colour it, or turn its text round."""
+
+
+def visible(text: str) -> str:
+    """Text as a terminal may show it: control characters as escapes (ESC is ``\\x1b``)."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+@contextlib.contextmanager
+def _only_text_on_the_terminal() -> Iterator[None]:
+    """What is printed may come from a file, a model or a server."""
+    stream, write = sys.stdout, sys.stdout.write
+    stream.write = lambda text: write(visible(text))  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        stream.write = write  # type: ignore[method-assign]
+
+
+EXPECTED = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
+"""What a disk, or a path that was given, can be the reason of: no fault of the program's."""
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run a script's ``main`` and leave with the project's exit codes.
 
@@ -45,13 +75,14 @@ def run(main: Callable[[], int | None]) -> None:
     kept), 2 bad input, 130 interrupted (progress kept).
     """
     try:
-        code = main() or COMPLETE
+        with _only_text_on_the_terminal():
+            code = main() or COMPLETE
         sys.stdout.flush()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         code = BAD_INPUT
     except StopRunning as error:
-        print(f"stopped: {error}", file=sys.stderr)
+        print(visible(f"stopped: {error}"), file=sys.stderr)
         code = FAILURES
     except KeyboardInterrupt:
         print("interrupted: progress is kept, run the same command to go on", file=sys.stderr)
@@ -60,10 +91,10 @@ def run(main: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILURES
     except OSError as error:
-        # Expected: no space, quota, file too large (ulimit -f), no permission, read-only.
-        if error.errno not in (28, 122, 27, 13, 30):
+        if error.errno not in EXPECTED:
             traceback.print_exc()
-        print(f"stopped: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        said = f"stopped: {error.strerror}: {error.filename or ''}".rstrip(": ")
+        print(visible(said), file=sys.stderr)
         code = FAILURES
     sys.exit(code)
 
@@ -104,6 +135,14 @@ def share(text: str) -> float:
     return value
 
 
+def thinking_budget(text: str) -> int:
+    """argparse type: a number of tokens; 0 for no thinking, -1 for as much as the model likes."""
+    value = int(text)
+    if value < -1:
+        raise argparse.ArgumentTypeError("must be -1 or more")
+    return value
+
+
 def json_object(text: str) -> dict:
     """argparse type: a JSON object."""
     try:
@@ -120,8 +159,8 @@ def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
 
     Args:
         options: a parser, or a group of one.
-        names: of ``provider sdk base_url extra_body ask_blocked temperature concurrency max_cost
-            prices dry_run``.
+        names: of ``provider sdk base_url extra_body thinking_budget ask_blocked temperature
+            concurrency max_cost prices dry_run``.
         changes: what one of them has differently here: ``temperature={"default": 0.7}``.
     """
     from malmat.answer.open import SDKS
@@ -131,6 +170,10 @@ def api_options(options: Any, *names: str, **changes: dict[str, Any]) -> None:
         "sdk": {"choices": SDKS, "default": SDKS[0], "help": "Gemini only"},
         "base_url": {"help": "an OpenAI-compatible server"},
         "extra_body": {"type": json_object, "help": "JSON that is sent with each request (API)"},
+        "thinking_budget": {
+            "type": thinking_budget,
+            "help": "tokens for thinking, on top (API): 8192 for models that think",
+        },
         "ask_blocked": {"action": "store_true", "help": "ask again what a provider has blocked"},
         "temperature": {"type": number},
         "concurrency": {"type": positive, "default": 8, "help": "requests at a time (API)"},

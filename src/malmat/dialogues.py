@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -10,7 +9,15 @@ from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from malmat.errors import InputError
 from malmat.files import row_id
-from malmat.messages import ASKS, Answer, Message, Prompt, check_last_answer, decoded, spoken
+from malmat.messages import (
+    Answer,
+    Message,
+    Prompt,
+    check_last_answer,
+    decoded,
+    spoken,
+    trained_turns,
+)
 from malmat.schema import OptionalText, Row, Text, unfit, validate
 
 QUESTION = ("question", "q", "prompt", "instruction", "query", "input")
@@ -45,21 +52,18 @@ class Conversation(Row):
 
     def pairs(self) -> list[dict]:
         """The conversation up to its last answer that is to be trained; [] where none is."""
-        ends = [
-            number
-            for number, (asked, one) in enumerate(itertools.pairwise(self.messages), 2)
-            if one.role == "assistant" and one.weight is None and asked.role in ASKS
-        ]
-        if not ends:
+        messages = [message.model_dump(exclude_none=True) for message in self.messages]
+        turns = trained_turns(messages)
+        if not turns:
             return []
-        messages = self.messages[: ends[-1]]
-        plain = [message.plain() for message in messages]
+        messages = messages[: turns[-1] + 1]
+        plain = [message.plain() for message in self.messages[: len(messages)]]
         pair = {
             "id": self.id or row_id("messages", plain),
             "title": self.title,
-            "question": messages[-2].content,
-            "answer": messages[-1].content,
-            "messages": [message.model_dump(exclude_none=True) for message in messages],
+            "question": messages[-2]["content"],
+            "answer": messages[-1]["content"],
+            "messages": messages,
         }
         return [pair]
 
@@ -168,7 +172,10 @@ def pairs_of_row(row: Any, path: str | Path, line: int) -> list[dict]:
     if shape is None:
         problem = f"a row with the keys {', '.join(row)[:60]} is no dialogue"
         raise InputError(problem, path=path, line=line, fix=_SHAPES)
-    return validate(shape, row, path=path, line=line).pairs()
+    pairs = validate(shape, row, path=path, line=line).pairs()
+    if row.get("cluster") in (None, ""):
+        return pairs
+    return [{**pair, "cluster": str(row["cluster"])} for pair in pairs]
 
 
 def as_answer(row: Any) -> Any:

@@ -18,14 +18,15 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import create_model
 
 from malmat.errors import InputError
-from malmat.parse import Rows, cleaned, csv_rows, json_rows, json_value
+from malmat.parse import Rows, cleaned, json_rows, json_value
+from malmat.parse_csv import csv_rows
 from malmat.schema import Row, Text, validate
 
 
@@ -44,6 +45,24 @@ def digest(value: Any) -> str:
 def row_id(*parts: Any) -> str:
     """A row's id: 16 hex digits over its content, the same on every machine."""
     return digest(list(parts))[:16]
+
+
+def plain_name(name: str) -> str:
+    """A name that becomes part of a file's name, as it is.
+
+    Raises:
+        InputError: it would lead to another folder, or no file can have it.
+    """
+    fault = (
+        "empty" if not name.strip(" .")
+        else "longer than 150 bytes" if len(name.encode("utf-8", "replace")) > 150
+        else "a name with / or a control character" if re.search(r"[/\\\x00-\x1f\x7f]", name)
+        else None
+    )  # fmt: skip
+    if fault:
+        problem = f"{name[:60]!r} cannot be part of a file's name ({fault})"
+        raise InputError(problem, field="name", fix="Take another name (--name).")
+    return name
 
 
 def file_digest(path: str | Path) -> str:
@@ -77,6 +96,8 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         place, problem = error.start, f"not UTF-8 text{_encoding_of(data)}"
         fix = "Save it as UTF-8 (Excel: 'CSV UTF-8')."
+        if "CP949" in problem:
+            fix += f" Or: iconv -f CP949 -t UTF-8 {path} -o utf8-{path.name}"
     if place < 0:
         return text
     raise InputError(problem, path=path, line=data.count(b"\n", 0, place) + 1, fix=fix)
@@ -110,7 +131,11 @@ def kind_of(path: str | Path) -> str:
 
 
 def read_rows(
-    path: str | Path, *, required: Collection[str] | None = None, as_typed: bool = False
+    path: str | Path,
+    *,
+    required: Collection[str] | None = None,
+    as_typed: bool = False,
+    faults: list[InputError] | None = None,
 ) -> Rows:
     """The rows of a JSON, JSONL, CSV, TSV, text or Parquet file, each with its line number.
 
@@ -122,6 +147,8 @@ def read_rows(
         required: the columns of a CSV file that every row must reach; what a row leaves
             out behind them is empty. Without it a row must reach all columns.
         as_typed: leave text and keys as they are.
+        faults: takes what is wrong with single rows of a CSV file, which are left out; None
+            raises the first.
     """
     path, kind = Path(path), kind_of(path)
     if kind == ".parquet":
@@ -131,7 +158,7 @@ def read_rows(
         if kind == ".txt" and not re.match(r'\s*[\[{]\s*["{\[]', text):
             kind = ".tsv" if "\t" in text.partition("\n")[0] else "lines"
         if kind in (".csv", ".tsv"):
-            rows = csv_rows(path, text, required)
+            rows = csv_rows(path, text, required, faults)
         elif kind == "lines":
             lines = enumerate(re.split(r"\r\n?|\n", text), 1)
             rows = [(number, line.strip()) for number, line in lines if line.strip()]
@@ -150,10 +177,10 @@ def read_parquet(path: Path) -> Rows:
     if not path.is_file():
         raise InputError("no such file", path=path, fix="Check the path.")
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise InputError(f"not a Parquet file ({error})", path=path) from None
-    return list(enumerate(table.to_pylist(), 1))
+    return list(enumerate(rows, 1))
 
 
 def read_dataset(path: str | Path) -> Rows:
@@ -196,14 +223,18 @@ def _schema_of(fields: tuple[tuple[str, type], ...]) -> type[Row]:
     return create_model("Row", __base__=Row, **kinds)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file atomically and durably (same folder, fsync, replace, fsync of the folder)."""
+def write_text(path: str | Path, text: str | Iterable[str]) -> None:
+    """Write a file atomically and durably (same folder, fsync, replace, fsync of the folder).
+
+    Args:
+        text: or its parts, one behind the other.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as handle:
-            handle.write(text)
+            handle.writelines([text] if isinstance(text, str) else text)
             handle.flush()
             os.fsync(handle.fileno())
         os.chmod(temporary, 0o644)
@@ -225,14 +256,27 @@ def sync_folder(folder: str | Path) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON, readable by people: Korean as Korean, two spaces of indent."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_text(path, _json_parts(value))
+
+
+def _json_parts(value: Any) -> Iterator[str]:
+    """JSON with two spaces of indent, a list's items one by one: as a whole, the text of many
+    rows takes ten times their memory."""
+
+    def text(part: Any) -> str:
+        return json.dumps(part, ensure_ascii=False, indent=2, allow_nan=False)
+
+    if isinstance(value, list) and value:
+        for place, item in enumerate(value):
+            yield (",\n  " if place else "[\n  ") + text(item).replace("\n", "\n  ")
+        yield "\n]\n"
+    else:
+        yield text(value) + "\n"
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
     """Write one JSON value a line."""
-    write_text(
-        path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    )
+    write_text(path, (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 def write_csv(path: str | Path, fields: list[str], rows: Iterable[dict]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from malmat.errors import InputError
+from malmat.files import read_json
 from malmat.text.duplicates import THRESHOLD, NearDuplicates, squeeze
 
 FEWEST_FOR_WORDING = 10
@@ -93,6 +94,27 @@ def _by_id(
     if not found:
         raise InputError("no rows in it", path=path)
     return found
+
+
+def read_folds(path: str | Path, ids: Iterable[str]) -> dict[str, int]:
+    """The folds that ``src/data/folds.py`` stored, of these rows.
+
+    Raises:
+        InputError: no folds, a row that has none, or all rows in one.
+    """
+    value = read_json(path)
+    known = value.get("folds", value) if isinstance(value, dict) else None
+    if not isinstance(known, dict) or not all(type(fold) is int for fold in known.values()):
+        raise InputError("expected an object of ids with their folds", path=path, field="folds")
+    folds = {}
+    for name in ids:
+        if name not in known:
+            fix = "Make the folds anew: src/data/folds.py."
+            raise InputError(f"the row {name} has no fold", path=path, field="folds", fix=fix)
+        folds[name] = known[name]
+    if len(set(folds.values())) < 2:
+        raise InputError("all rows lie in one fold", path=path, field="folds")
+    return folds
 
 
 # ------------------------------------------------------------------------------- leaks

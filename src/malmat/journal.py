@@ -9,6 +9,7 @@ survives an edit.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -36,6 +37,34 @@ def valid_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of an output folder, which is made if it does not exist.
+
+    Raises:
+        InputError: another process is working on it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(file: Any, path: Path) -> None:
+    """Locks an open file or folder until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            "another process is working on this output",
+            path=path,
+            fix="Wait for it, or choose another output.",
+        ) from None
+
+
 class Journal:
     """A locked journal of finished items. Use it as a context manager.
 
@@ -55,15 +84,7 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path.with_name(self.path.name + ".lock"), "w")  # noqa: SIM115
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(
-                "another process is working on this output",
-                path=self.path,
-                fix="Wait for it, or choose another --output.",
-            ) from None
-        try:
+            _lock(self._lock, self.path)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         except BaseException:
             self._lock.close()

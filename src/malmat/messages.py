@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -124,3 +125,13 @@ def check_last_answer(messages: list[Message], field: str) -> None:
         raise unfit("the last message must be the assistant's", field=field, fix=fix)
     if len(messages) < 2 or messages[-2].role not in ASKS:
         raise unfit("the last answer must follow a message of the user", field=field)
+
+
+def trained_turns(messages: list[dict]) -> list[int]:
+    """The places of the answers that are trained: each that follows a message of the user or a
+    tool, but for those of ``weight: 0``."""
+    return [
+        number
+        for number, (asked, one) in enumerate(itertools.pairwise(messages), 1)
+        if one["role"] == "assistant" and asked["role"] in ASKS and one.get("weight") != 0
+    ]

@@ -46,6 +46,9 @@ class Answer(BaseModel):
     """Hub id, folder, or ``embedded``; default for a trained row: its checkpoint."""
 
     base_url: str | None = None
+    extra_body: dict[str, Any] | None = None
+    thinking_budget: Annotated[int, Field(ge=-1)] | None = None
+    ask_blocked: bool | None = None
     concurrency: Count | None = None
     max_cost: Number | None = None
 
@@ -56,6 +59,7 @@ class Answer(BaseModel):
     score: Literal["label", "text"] | None = None
     normalization: str | None = None
     until: Literal["turn", "line"] | None = None
+    cot: str | None = None
 
     max_new_tokens: Count | None = None
     temperature: Number | None = None
@@ -72,10 +76,12 @@ class Answer(BaseModel):
     @model_validator(mode="after")
     def _one_kind(self) -> Answer:
         others = {
-            "local": ("concurrency", "max_cost"),
+            "local": (
+                *("extra_body", "thinking_budget", "ask_blocked", "concurrency", "max_cost"),
+            ),
             "api": (
                 *("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
-                *("score", "normalization", "until"),
+                *("score", "normalization", "until", "cot"),
             ),
         }[self.kind]
         if wrong := [name for name in others if getattr(self, name) is not None]:

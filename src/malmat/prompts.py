@@ -10,6 +10,7 @@ from pathlib import Path
 from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.files import read_text
+from malmat.journal import valid_text
 
 PROMPT_FILE = ROOT / "src" / "eval" / "prompt.py"
 
@@ -36,6 +37,8 @@ def load_prompts(
         tree = ast.parse(read_text(path))
     except SyntaxError as error:
         raise InputError(f"not Python ({error.msg})", path=path, line=error.lineno) from None
+    except (ValueError, MemoryError, RecursionError):
+        raise InputError("not Python (nested too deep)", path=path) from None
     prompts = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
@@ -54,11 +57,9 @@ def load_prompts(
 
 
 def _string(node: ast.expr) -> str | None:
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        return None
-    return value if isinstance(value, str) else None
+    """The text of a string literal (pieces one behind the other are one)."""
+    value = node.value if isinstance(node, ast.Constant) else None
+    return valid_text(value) if isinstance(value, str) else None
 
 
 def _check_placeholders(

@@ -4,15 +4,19 @@ not be trained on, and the wording and card of the slang rows.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from malmat.cli import ROOT
+from malmat.cli import ROOT, relative
 from malmat.errors import InputError
 from malmat.evaluate.items import held_back
 from malmat.evaluate.task import registered_tasks
+from malmat.files import file_digest
 from malmat.formats import read_terms
 from malmat.train.loop import Build
+from malmat.train.record import json_of, rank
 from malmat.train.run import fit
 from malmat.train.settings import TrainSettings
 
@@ -45,7 +49,34 @@ def known_terms() -> list[dict]:
     return read_terms(TERMS) if TERMS.is_file() else []
 
 
+def stale_split(data_path: str) -> str | None:
+    """A line that says so where the rows were split from a file that has changed since; split.json
+    beside them has that file's SHA-256 (an older one: its time counts)."""
+    record = Path(data_path).parent / "split.json"
+    if Path(data_path).name not in ("train.jsonl", "heldout.jsonl") or not record.is_file():
+        return None
+    split = json_of(record)
+    given = split.get("input") or {"path": split.get("settings", {}).get("input", "")}
+    source = ROOT / given["path"]
+    if not source.is_file():
+        return None
+    if "sha256" in given:
+        changed = given["sha256"] != file_digest(source)
+    else:
+        changed = source.stat().st_mtime > record.stat().st_mtime
+    if not changed:
+        return None
+    folder = shlex.quote(relative(record.parent))
+    return (
+        f"warning: {relative(source)} has changed since {relative(data_path)} was split from it: "
+        "this trains on the old rows. Split anew with python src/data/split.py "
+        f"--input {shlex.quote(relative(source))} --output_dir {folder}"
+    )
+
+
 def train(settings: TrainSettings, build: Build, **options: Any) -> None:
     """Train (``run.fit``) on rows that hold nothing of the settings' tasks."""
+    if rank() == 0 and (line := stale_split(settings.data_path)):
+        print(line, flush=True)
     items = evaluation_items(settings.tasks)
     fit(settings, build, items=items, terms=known_terms(), **options)

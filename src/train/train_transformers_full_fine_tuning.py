@@ -29,12 +29,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def build(settings: TrainSettings) -> tuple[Any, None]:
-    from malmat.lm.load import default_dtype, load_model
+    from malmat.lm.device import default_dtype
+    from malmat.lm.load import load_model
 
     # Gradients in float16 cannot be scaled back; older cards train float32 weights under autocast.
     dtype = "float32" if default_dtype() == "float16" else "auto"
     options = {"dtype": dtype, "trust_remote_code": settings.trust_remote_code}
-    return load_model(settings.model_name, **options).train(), None
+    return load_model(settings.model_name, packed=True, **options).train(), None
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Full fine-tuning of one model with the published KoCulture values: this.sh MODEL [OPTION …]
+#
+# The optimizer is the one published, AdamW with 8-bit states, as it suits the precision (--optim).
 set -euo pipefail
 . "$(dirname "$0")/../help.sh"
 . "$(dirname "$0")/launch.sh"
 
-MODEL=${1:-LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct}
+MODEL=${1:-Qwen/Qwen3-8B}
 
 "${LAUNCHER[@]}" src/train/train_transformers_full_fine_tuning.py \
   --model_name "$MODEL" \
@@ -16,6 +18,5 @@ MODEL=${1:-LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct}
   --learning_rate 6e-5 \
   --warmup_ratio 0.05 \
   --weight_decay 0.01 \
-  --optim adamw_8bit \
   --seed 3407 \
   "${@:2}"

@@ -65,9 +65,12 @@ def build(settings: TrainSettings) -> tuple[Any, None]:
     from malmat.lm.load import resolve
 
     options = settings.lora
+    checkpointing = "unsloth" if settings.gradient_checkpointing == "on" else False
     model, _ = FastLanguageModel.from_pretrained(
-        model_name=resolve(settings.model_name),
+        model_name=resolve(lora.merged_base(settings)),
+        use_exact_model_name=True,  # not another upload of the model that Unsloth prefers
         max_seq_length=settings.max_seq_length,
+        use_gradient_checkpointing=checkpointing,
         load_in_4bit=options.option_4bit,
         load_in_8bit=options.option_8bit,
         full_finetuning=settings.option_full,
@@ -82,9 +85,7 @@ def build(settings: TrainSettings) -> tuple[Any, None]:
             target_modules=lora.target_modules(options),
             use_rslora=options.use_rslora,
             bias="none",
-            use_gradient_checkpointing=(
-                "unsloth" if settings.gradient_checkpointing == "on" else False
-            ),
+            use_gradient_checkpointing=checkpointing,
             random_state=settings.seed,
         )
     return model, None

@@ -17,6 +17,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
+from malmat.answer.batches import marks, refuse_what_is_under_way, rows_under_way
 from malmat.answer.prices import Meter
 from malmat.answer.provider import Model
 from malmat.answer.request import (
@@ -30,6 +31,7 @@ from malmat.answer.request import (
     no_answer,
     received,
     request_key,
+    with_earlier_usage,
 )
 from malmat.answer.retry import Abandoned, retrying
 from malmat.errors import StopRunning
@@ -110,6 +112,7 @@ class _Run:
         self._requests, self._identity = iter(requests), model.identity()
         self._meter, self._bar, self._workers = meter, bar, workers
         self._gate, self._breaker = _Gate(workers), _Breaker()
+        self._in_batches = rows_under_way(journal.path, self._identity)
         self._failure: BaseException | None = None
         self._shown: set[str] = set()
         self._lock = threading.Lock()
@@ -147,6 +150,7 @@ class _Run:
                 key = request_key(self._identity, request)
                 answered = self._under_way.get(key)
                 if answered is None and is_missing(self._journal, key, request, self._accept):
+                    refuse_what_is_under_way(self._in_batches, key, self._journal.path)
                     self._stop_at(self._meter.problem())  # reached in an earlier run
                     answered = self._under_way[key] = Future()
                     self._order.put((key, answered))
@@ -157,9 +161,9 @@ class _Run:
 
     def _keep(self, record: dict) -> None:
         with self._lock:
-            self._journal.append(record)
+            self._meter.add(record["usage"], estimated="usage_estimated" in record)
+            self._journal.append(with_earlier_usage(record, self._journal))
             self._under_way.pop(record["key"]).set_result(None)
-            self._meter.add(record["usage"])
             if self._meter.cost is not None:
                 self._bar.set_postfix_str(f"${self._meter.cost:.4f}", refresh=False)
             self._bar.update()
@@ -312,9 +316,10 @@ def _ask(
             if error.kind != "unreadable":
                 raise
             return retry_unless_last(no_answer("parse_error", error))
-        for name, tokens in reply.pop("usage").items():
-            usage[name] += tokens
+        model.has_answered = True
         result = received(reply, request, accept)
+        for name, tokens in result.pop("usage").items():
+            usage[name] += tokens
         return retry_unless_last(result) if has_failed(result, request) else result
 
     try:
@@ -327,4 +332,4 @@ def _ask(
         result = no_answer(error.status, error)
     if result["error"] is not None:
         result["error"] = model.scrub(result["error"])
-    return {**result, "usage": usage, "attempts": attempts}
+    return {**result, **marks(model, request), "usage": usage, "attempts": attempts}

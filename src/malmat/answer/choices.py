@@ -7,6 +7,7 @@ and draws nothing.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -23,10 +24,12 @@ class ChoiceEngine(OnDeviceEngine):
 
     A record has, beside what every record has, ``batch_size, probabilities`` (in the choices'
     order) and, of labels, ``log_probabilities, mass, margin, entropy, scored``, of texts
-    ``likelihoods`` (a dict a choice) and ``picks`` (normalization → choice). A request that
-    cannot be scored (choices that are none, too long for the model) is ``out_of_range``,
-    with the reason as ``error``. ``answers`` raises StopRunning where there is no memory for one
-    request, and InputError where there is no such model.
+    ``likelihoods`` (a dict a choice) and ``picks`` (normalization → choice). A request that is
+    too long for the model and has ``shorter`` is cut, and its record has ``cut``: the ``pieces``
+    left out, and how many ``tokens`` and ``characters`` that is. A request that cannot be scored
+    (choices that are none, too long for the model) is ``out_of_range``, with the reason as
+    ``error``. ``answers`` raises StopRunning where there is no memory for one request, and
+    InputError where there is no such model.
 
     Args:
         name, adapter, quantization, trust_remote_code: as ``LocalModel``.
@@ -61,19 +64,19 @@ class ChoiceEngine(OnDeviceEngine):
 
     def _compute(self, rows: dict[str, Request], journal: Journal) -> Iterator[list[dict]]:
         from malmat.lm.batching import fitting_batch
-        from malmat.lm.chat import give_template
         from malmat.lm.choice import Encoder, score_choices
+        from malmat.lm.templates import give_template
 
         model, tokenizer = self.model.load()
         give_template(tokenizer, plain=True)
-        questions, unfit = {}, []
+        questions: dict[str, Any] = {}
+        cuts: dict[str, dict] = {}
+        unfit = []
         encode = Encoder(tokenizer, self.score, unconditional=self.unconditional)
         context = context_length(model)
         for key, request in rows.items():
             try:
-                question = encode(request.messages, request.choices)
-                fits_into(question.prompt.longest, context)
-                questions[key] = question
+                questions[key], cuts[key] = fitted(encode, request, context)
             except ValueError as error:
                 record = {**BASIS, **no_answer("out_of_range", error)}
                 unfit.append({"key": key, "id": request.id, **record})
@@ -92,7 +95,7 @@ class ChoiceEngine(OnDeviceEngine):
         ):
             found = []
             for key, score in zip((names[index] for index in batch), scores, strict=True):
-                record = {**record_of(questions[key], score), "batch_size": size}
+                record = {**record_of(questions[key], score), **cuts[key], "batch_size": size}
                 record = self._read(record, rows[key])
                 if key not in journal:
                     found.append({"key": key, "id": rows[key].id, **record})
@@ -128,6 +131,47 @@ def record_of(question: Any, score: dict) -> dict:
         return {**record, **no_answer("out_of_range", "the model's logits are not finite")}
     answered = {**no_answer("ok", ""), "finish_reason": "stop", "error": None}
     return {**record, **answered, **score}
+
+
+def fitted(encode: Any, request: Request, context: int | None) -> tuple[Any, dict]:
+    """A request as a question that fits into the context, cut as little as possible.
+
+    Returns:
+        The question, and ``cut`` in a dict that is empty where nothing had to go.
+
+    Raises:
+        ValueError: it cannot be scored, or not be cut far enough.
+    """
+
+    def question(messages: list[dict]) -> Any:
+        return encode(messages, request.choices, request.targets)
+
+    whole = question(request.messages)
+    shorter = request.shorter
+    if context is None or whole.prompt.longest <= context or shorter is None:
+        fits_into(whole.prompt.longest, context)
+        return whole, {}
+
+    def enough(pieces: int) -> bool:
+        try:
+            return question(shorter(pieces)).prompt.longest <= context
+        except ValueError:  # no more can be left out
+            return True
+
+    most = 1
+    while not enough(most):
+        most *= 2
+    pieces = bisect_left(range(most + 1), True, lo=most // 2 + 1, key=enough)
+    try:
+        messages = shorter(pieces)
+        left = question(messages)
+    except ValueError as error:
+        size = whole.prompt.longest
+        reason = f"{size} tokens cannot be cut to the model's context of {context}: {error}"
+        raise ValueError(reason) from None
+    before, after = (sum(len(m["content"]) for m in ms) for ms in (request.messages, messages))
+    tokens = len(whole.prompt.ids) - len(left.prompt.ids)
+    return left, {"cut": {"pieces": pieces, "tokens": tokens, "characters": before - after}}
 
 
 def context_length(model: Any) -> int | None:

@@ -6,6 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from malmat.answer.network import (
+    check_address,
+    client_options,
+    ends_in_time,
+    opening_a_client,
+    stays_in_place,
+)
 from malmat.answer.provider import (
     TIMEOUT_S,
     Model,
@@ -13,7 +20,7 @@ from malmat.answer.provider import (
     network_error,
     reply_status,
 )
-from malmat.answer.refusals import final_refusal
+from malmat.answer.refusals import error_in
 from malmat.answer.request import PROMPT, Batch, Failed, Request, Retry
 from malmat.errors import InputError
 
@@ -29,18 +36,53 @@ def google_contents(messages: list[dict]) -> list[dict]:
     ]
 
 
-def google_config(request: Request, *further: str) -> dict[str, Any]:
-    """The settings both of Google's SDKs know, under Google's names, and ``further`` ones."""
-    names = {"max_tokens": "max_output_tokens"}
-    known = {"temperature", "top_p", "max_tokens", *further}
-    if unknown := request.sampling.keys() - known:
-        raise InputError(
-            f"not a setting of this SDK: {', '.join(sorted(unknown))}", field="sampling"
-        )
-    config = {names.get(name, name): value for name, value in request.sampling.items()}
-    if request.schema:
-        config["response_mime_type"] = "application/json"
-    return {name: value for name, value in config.items() if value is not None}
+class Google(Model):
+    """What Google's two SDKs have in common."""
+
+    provider = "gemini"
+    _KNOWN: tuple[str, ...] = ("temperature", "top_p", "max_tokens")
+
+    def _config(self, request: Request) -> dict[str, Any]:
+        """The settings that the SDK knows and the server takes, under Google's names.
+
+        Raises:
+            InputError: the SDK does not know one of them.
+        """
+        names = {"max_tokens": "max_output_tokens"}
+        sampling, without = self._sampling(request), self._refusals.without
+        if unknown := sampling.keys() - {*self._KNOWN}:
+            raise InputError(
+                f"not a setting of this SDK: {', '.join(sorted(unknown))}", field="sampling"
+            )
+        config = {names.get(n, n): value for n, value in sampling.items() if n not in without}
+        if request.schema and self._refusals.schema_form():
+            config["response_mime_type"] = "application/json"
+        return {name: value for name, value in config.items() if value is not None}
+
+    def sent(self, request: Request) -> list[str]:
+        return [name for name in super().sent(request) if name != "max_tokens"]
+
+    def send(self, request: Request) -> dict:
+        while True:
+            sent = self.sent(request)
+            try:
+                return self._once(request)
+            except Failed as error:
+                if not self.learns(error, sent):
+                    raise
+
+    def _once(self, request: Request) -> dict:
+        """As ``send``, without learning from a refusal."""
+        raise NotImplementedError
+
+    def within(self, body: Any) -> Exception | None:
+        """The error that came with the status of a success, if one did."""
+        error = error_in(body)
+        if error is body or not isinstance(error, dict):
+            return None
+        if str(error.get("code")).startswith("5"):
+            return Retry("unreadable", self.scrub(error.get("message") or error))
+        return self._error_within(error)
 
 
 def google_system(messages: list[dict]) -> str:
@@ -56,6 +98,7 @@ def google_reply(
     usage: dict[str, int] | None,
     version: str | None,
     thoughts: str = "",
+    thinking: int = 0,
 ) -> dict:
     """What ``Model.send`` gives back, from the parts of either SDK's reply.
 
@@ -77,15 +120,16 @@ def google_reply(
         "finish_reason": f"{PROMPT}{blocked}" if blocked else finish,
         **came,
         **({"thoughts": thoughts} if thoughts else {}),
+        **({"thinking_tokens": thinking} if thinking else {}),
         "usage": usage or {"input": 0, "output": 0},
         "model_version": version,
     }
 
 
-class Gemini(Model):
+class Gemini(Google):
     """google-genai."""
 
-    provider = "gemini"
+    _KNOWN = (*Google._KNOWN, "thinking_budget")
     variable, own = "GOOGLE_GEMINI_BASE_URL", "https://generativelanguage.googleapis.com"
 
     def __init__(self, name: str, base_url: str | None = None, extra_body: dict | None = None):
@@ -95,32 +139,42 @@ class Gemini(Model):
         super().__init__(name, base_url, key, extra_body)
         # The SDK prefers GOOGLE_API_KEY from the environment and has no time limit by itself;
         # the client closes when it is collected, so it is kept.
-        self._client = genai.Client(
-            api_key=key,
-            vertexai=False,
-            http_options={
-                "base_url": base_url,
-                "timeout": int(TIMEOUT_S * 1000),
-                **({"extra_body": extra_body} if extra_body else {}),
-            },
-        )
+        if base_url:
+            check_address(base_url)
+        hooks = (stays_in_place, ends_in_time, self._hears_errors)
+        with opening_a_client():
+            self._client = genai.Client(
+                api_key=key,
+                vertexai=False,
+                http_options={
+                    "base_url": base_url,
+                    "timeout": int(TIMEOUT_S * 1000),
+                    "client_args": client_options(self.server, hooks),
+                    "async_client_args": client_options(self.server),  # made, and never used
+                    **({"extra_body": extra_body} if extra_body else {}),
+                },
+            )
+
+    def _hears_errors(self, response: Any) -> None:
+        """A hook: the SDK passes over an error in the body of a success."""
+        if not response.request.url.path.endswith(":generateContent"):
+            return  # a batch that failed has its error in it, and the SDK reads it
+        response.read()
+        if response.status_code == 200 and b'"error"' in response.content:
+            with contextlib.suppress(ValueError):
+                if error := self.within(response.json()):
+                    raise _Heard(error)
 
     def _arguments(self, request: Request) -> dict:
         from google.genai import types
 
-        config = google_config(request, "thinking_budget")
-        budget = config.pop("thinking_budget", None)
-        without = self._refusals.without
-        config = {name: value for name, value in config.items() if name not in without}
-        if budget is not None and "thinking_budget" not in without:
+        config = self._config(request)
+        if (budget := config.pop("thinking_budget", None)) is not None:
             config["thinking_config"] = {"thinking_budget": budget}
         if system := google_system(request.messages):
             config["system_instruction"] = system
-        form = self._refusals.schema_form() if request.schema else None
-        if form == "json_schema":
+        if request.schema and self._refusals.schema_form() == "json_schema":
             config["response_json_schema"] = request.schema
-        elif form is None:
-            config.pop("response_mime_type", None)
         try:
             settings = types.GenerateContentConfig(**config)
         except ValueError as error:
@@ -131,19 +185,11 @@ class Gemini(Model):
             "config": settings,
         }
 
-    def send(self, request: Request) -> dict:
-        while True:
-            arguments = self._arguments(request)
-            form = self._refusals.schema_form() if request.schema else None
-            try:
-                with self._faults():
-                    reply = self._client.models.generate_content(**arguments)
-                return self._read(reply)
-            except Failed as error:
-                names = [n for n in (form, *request.sampling) if n and n != "max_tokens"]
-                sent = [n for n in names if n not in self._refusals.without]
-                if not self._refusals.learn(error, sent):
-                    raise
+    def _once(self, request: Request) -> dict:
+        arguments = self._arguments(request)
+        with self._faults():
+            reply = self._client.models.generate_content(**arguments)
+        return self._read(reply)
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -157,6 +203,8 @@ class Gemini(Model):
             raise self._status_error(
                 error.code, error.message or error.status or "", headers, error.details
             ) from None
+        except _Heard as error:
+            raise error.error from None
         except Exception as error:
             raise network_error(self, error) from None
 
@@ -176,6 +224,7 @@ class Gemini(Model):
                 "input": usage.prompt_token_count or 0,
                 "output": (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0),
             },
+            thinking=(usage and usage.thoughts_token_count) or 0,
             version=reply.model_version,
         )
 
@@ -201,13 +250,25 @@ class Gemini(Model):
         for row in rows:
             key = (row.metadata or {}).get("key", "")
             if row.response is None:
-                said = self.scrub(row.error.message if row.error else "no response")
+                said = self.scrub((row.error and row.error.message) or "no response")
                 code = (row.error.code if row.error else 0) or 0
-                refusal = final_refusal(code, said, None)
-                results.append((key, refusal or Failed(f"{code}: {said}")))
+                error = self._row_error(_HTTP.get(code, code), said, {"message": said})
+                results.append((key, error))
                 continue
             try:
                 results.append((key, self._read(row.response)))
             except Retry as error:
                 results.append((key, error))
         return Batch(job.done, state, tuple(results))
+
+
+_HTTP = {3: 400, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 13: 500, 14: 503}
+"""Codes of Google's remote procedure calls, in which rows of batches fail → HTTP status."""
+
+
+class _Heard(Exception):
+    """An error that a hook has heard, on its way through the SDK."""
+
+    def __init__(self, error: Exception):
+        super().__init__(str(error))
+        self.error = error

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 import warnings
 from typing import Any
 
-from malmat.answer.gemini import google_config, google_contents, google_reply, google_system
-from malmat.answer.provider import TIMEOUT_S, Model, api_key, network_error
-from malmat.answer.request import Request
-from malmat.errors import InputError
+from malmat.answer import network
+from malmat.answer.gemini import Google, google_contents, google_reply, google_system
+from malmat.answer.provider import TIMEOUT_S, api_key, network_error
+from malmat.answer.request import Failed, Request, Retry
+from malmat.errors import InputError, StopRunning
 
 
-class GeminiLegacy(Model):
+class GeminiLegacy(Google):
     """google-generativeai, over REST. It knows neither a thinking budget nor batches."""
-
-    provider = "gemini"
 
     def __init__(self, name: str, base_url: str | None = None, extra_body: dict | None = None):
         if extra_body:
@@ -25,18 +26,39 @@ class GeminiLegacy(Model):
 
         key, self.key_name = api_key("gemini")
         super().__init__(name, base_url, key)
+        if base_url:
+            network.check_address(base_url)
         options = {"api_endpoint": base_url} if base_url else None
-        client.configure(api_key=key, transport="rest", client_options=options)
-        # What configure sets is global: the client is taken at once, so that models may differ.
-        self._client = client.get_default_generative_client()
+        with network.opening_a_client():
+            client.configure(api_key=key, transport="rest", client_options=options)
+            # What configure sets is global: the client is taken at once, so that models may differ.
+            self._client = client.get_default_generative_client()
+        session = self._client.transport._session
+        session.hooks["response"].append(self._receive)
+        session.trust_env = not network.is_on_this_machine(base_url)
 
-    def send(self, request: Request) -> dict:
+    def _receive(self, response: Any, **_: object) -> None:
+        """A hook of requests: reads the body in time, and hears an error in that of a success."""
+        request, location = response.request, response.headers.get("location")
+        network.refuse_redirect(response.status_code, request.method, request.url, location)
+        end, parts = time.monotonic() + network.TOTAL_S, []
+        for part in response.iter_content(1):  # more would wait until there are as many
+            parts.append(part)
+            if time.monotonic() > end:
+                raise TimeoutError(f"no end of the reply after {network.TOTAL_S:g} s")
+        response._content = b"".join(parts)
+        if response.status_code == 200 and b'"error"' in response.content:
+            with contextlib.suppress(ValueError):
+                if error := self.within(response.json()):
+                    raise error
+
+    def _once(self, request: Request) -> dict:
         from google.api_core import exceptions
         from google.generativeai import protos
         from google.generativeai.types.generation_types import to_generation_config_dict
 
-        config = google_config(request)
-        if request.schema:
+        config = self._config(request)
+        if request.schema and self._refusals.schema_form() == "json_schema":
             config["response_schema"] = openapi_schema(request.schema)
         parts: dict[str, Any] = {"contents": google_contents(request.messages)}
         if system := google_system(request.messages):
@@ -56,6 +78,8 @@ class GeminiLegacy(Model):
             raise self._status_error(
                 int(error.code or 0), error.message or "", headers, {"details": error.details}
             ) from None
+        except (Failed, Retry, StopRunning):  # heard by the hook
+            raise
         except Exception as error:
             raise network_error(self, error) from None
         return self._read(reply)

@@ -10,19 +10,25 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from malmat.answer.network import (
+    CONNECT_S,
+    check_address,
+    client_options,
+    ends_in_time,
+    opening_a_client,
+    stays_in_place,
+)
 from malmat.answer.provider import (
     TIMEOUT_S,
     Model,
     api_key,
+    count,
     network_error,
     reply_status,
 )
-from malmat.answer.refusals import final_refusal
+from malmat.answer.refusals import ROOM
 from malmat.answer.request import PROMPT, Batch, Failed, Request, Retry
 from malmat.errors import InputError
-
-CONNECT_S = 10.0
-
 
 REST_S = 30.0
 """How long a server that did not answer is passed over while another one does."""
@@ -56,18 +62,26 @@ class OpenAI(Model):
         servers = [url.strip() for url in (base_url or "").split(",") if url.strip()]
         self._reasons = base_url is None and bool(_REASONS.match(name))
         self._notes = [f"  {name} takes neither temperature nor top_p: sent without"]
-        if base_url and not (servers and all(url.startswith("http") for url in servers)):
-            raise InputError(
-                f"'{base_url}' is no address",
-                field="base_url",
-                fix="Give http://HOST:PORT/v1, or several with commas between.",
-            )
+        if base_url:
+            servers = [check_address(url) for url in servers or [base_url]]
         urls: list[str | None] = [*servers] or [None]
         # A server that is gone is noticed soon; a busy one may take its time.
         timeout = openai.Timeout(TIMEOUT_S, connect=CONNECT_S)
-        self._clients = [
-            openai.OpenAI(api_key=key, base_url=url, max_retries=0, timeout=timeout) for url in urls
-        ]
+        hooks = (stays_in_place, ends_in_time)
+        with opening_a_client():
+            self._clients = [
+                openai.OpenAI(
+                    api_key=key,
+                    base_url=url,
+                    max_retries=0,
+                    timeout=timeout,
+                    http_client=openai.DefaultHttpxClient(
+                        **client_options(url or self.server, hooks)
+                    ),
+                )
+                for url in urls
+            ]
+        self.servers = len(urls)
         self._first = urls[0]
         self._turn = itertools.cycle(range(len(urls)))
         self._resting: dict[int, float] = {}  # servers that did not answer → until when
@@ -99,7 +113,7 @@ class OpenAI(Model):
             raise
 
     def _arguments(self, request: Request) -> dict:
-        options = dict(request.sampling)
+        options = self._sampling(request)
         options.pop("thinking_budget", None)
         if self.base_url is None and "max_tokens" in options:
             options["max_completion_tokens"] = options.pop("max_tokens")
@@ -122,7 +136,7 @@ class OpenAI(Model):
 
     def send(self, request: Request) -> dict:
         while True:
-            arguments = self._arguments(request)
+            sent, arguments = self.sent(request), self._arguments(request)
             try:
                 with self._server() as client, self._faults():
                     reply = client.chat.completions.create(**arguments)
@@ -130,11 +144,15 @@ class OpenAI(Model):
             except TypeError as error:
                 raise InputError(self.scrub(error), field="sampling") from None
             except Failed as error:
-                form = arguments.pop("response_format", {}).get("type")
-                sent = {**arguments.pop("extra_body", {}), **arguments}
-                names = [n for n in (form, *sent) if n and n not in ("model", "messages")]
-                if not self._refusals.learn(error, names):
+                if not self.learns(error, sent):
                     raise
+
+    def sent(self, request: Request) -> list[str]:
+        arguments = self._arguments(request)
+        form = arguments.pop("response_format", {}).get("type")
+        names = {**arguments.pop("extra_body", {}), **arguments}
+        room = [name for name in super().sent(request) if name == ROOM]
+        return [n for n in (form, *names, *room) if n and n not in ("model", "messages")]
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -177,26 +195,19 @@ class OpenAI(Model):
             came |= {"status": "api_error", "error": "a reply without choices"}
         elif getattr(message, "refusal", None):
             text, came["status"] = message.refusal, "refused"
-        usage = reply.usage
+        usage = _fields(reply.usage)
+        thinking = count(_fields(usage.get("completion_tokens_details")).get("reasoning_tokens"))
         return {
             "text": text,
             **came,
             **({"thoughts": thoughts} if thoughts else {}),
+            **({"thinking_tokens": thinking} if thinking else {}),
             "usage": {
-                "input": (usage and usage.prompt_tokens) or 0,
-                "output": (usage and usage.completion_tokens) or 0,
+                "input": count(usage.get("prompt_tokens")),
+                "output": count(usage.get("completion_tokens")),
             },
             "model_version": reply.model,
         }
-
-    def _error_within(self, said: dict) -> Exception:
-        """An error that came with the status of a success, by its own code."""
-        message, code = str(said.get("message") or said), said.get("code")
-        if code == "rate_limit_exceeded":
-            code = 429
-        if not re.fullmatch(r"[45]\d\d", str(code)):
-            return Retry("unreadable", self.scrub(message))
-        return self._status_error(int(str(code)), message, None, said)
 
     def submit(self, name: str, requests: list[tuple[str, Request]]) -> str:
         rows = [
@@ -255,8 +266,12 @@ class OpenAI(Model):
                 return row["custom_id"], error
         said = row.get("error") or (response.get("body") or {}).get("error") or {}
         code, message = response.get("status_code") or said.get("code"), said.get("message", "")
-        refusal = isinstance(code, int) and final_refusal(code, message, said)
-        return row["custom_id"], refusal or Failed(self.scrub(f"{code}: {message}"))
+        return row["custom_id"], self._row_error(code, message, said)
+
+
+def _fields(value: Any) -> dict:
+    """The fields of a part of a reply, which the SDK has read into an object or left as it is."""
+    return value if isinstance(value, dict) else dict(getattr(value, "__dict__", None) or {})
 
 
 def _flat(arguments: dict) -> dict:

@@ -43,7 +43,7 @@ def rates_of(model: str, prices: dict) -> dict | None:
 
     So dated names (``gpt-4.1-2025-04-14``) are found. None where there is none.
     """
-    models = prices["models"]
+    models, model = prices["models"], model.rpartition("/")[2]  # as OpenRouter and Google spell it
     known = [name for name in models if model == name or model.startswith(name + "-")]
     return models[max(known, key=len)] if known else None
 
@@ -83,6 +83,7 @@ class Meter:
         self._date = table.get("date", "unknown date")
         self.max_cost = max_cost
         self.usage = {"input": 0, "output": 0}
+        self._model, self._warned = model, False
         if max_cost is not None and self._rates is None:
             raise InputError(
                 f"{prices or PRICES.name} has no price for '{model}'",
@@ -90,9 +91,19 @@ class Meter:
                 fix="Add one, or leave the option out.",
             )
 
-    def add(self, usage: dict[str, int]) -> None:
+    def add(self, usage: dict[str, int], *, estimated: bool = False) -> None:
+        """Count tokens.
+
+        Args:
+            estimated: the server counted none, which is said once.
+        """
         for side in self.usage:
             self.usage[side] += usage[side]
+        if estimated and not self._warned:
+            self._warned = True
+            print(
+                f"  {self._model} counts no tokens: they are estimated from the texts", flush=True
+            )
 
     def cost_of(self, usage: dict[str, int]) -> float | None:
         """US dollars for tokens, or None where there is no price."""

@@ -6,9 +6,18 @@ import email.utils
 import os
 import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from malmat.answer.refusals import Refusals, error_in, final_refusal, message_in
+from malmat.answer.network import causes, chain, check_address, names_of, was_not_reached
+from malmat.answer.refusals import (
+    ROOM,
+    Refusals,
+    error_in,
+    final_refusal,
+    is_spent,
+    message_in,
+)
 from malmat.answer.request import Batch, Failed, Request, Retry
 from malmat.errors import InputError, StopRunning
 from malmat.files import canonical
@@ -87,6 +96,18 @@ def _wait_asked(headers: Any, body: Any) -> float:
     return max(0.0, asked)
 
 
+THINKING_ROOM = 8192
+"""Tokens that a model which thinks before it answers may take for its thoughts."""
+
+
+AWAY_S = 5.0
+"""How long a server that nothing has come from yet is tried again when it cannot be reached."""
+
+
+class NotFound(InputError):
+    """The server knows no such model, batch or file."""
+
+
 class Model:
     """A model behind an API. Subclasses send one request and sort what comes back."""
 
@@ -98,6 +119,10 @@ class Model:
     def __init__(self, name: str, base_url: str | None, key: str, extra_body: dict | None = None):
         self.name, self.base_url, self._key = name, base_url, key
         self.extra_body, self._refusals = extra_body or {}, Refusals(name)
+        self.has_answered, self.servers = False, 1
+        self._away_since = 0.0
+        if self._elsewhere:
+            check_address(self._elsewhere, self.variable)
 
     @property
     def server(self) -> str | None:
@@ -117,9 +142,41 @@ class Model:
         more = {"server": self._elsewhere, "extra_body": self.extra_body}
         return identity | {name: value for name, value in more.items() if value}
 
+    @property
+    def refused(self) -> list[str]:
+        """The settings that the server has refused and is sent no more."""
+        return sorted(self._refusals.without)
+
+    def without(self, names: Iterable[str]) -> None:
+        """Send no more of these settings: the server refused them in an earlier run."""
+        self._refusals.without |= set(names)
+
+    def sent(self, request: Request) -> list[str]:
+        """The names of what is sent of a request and a server may refuse."""
+        form = self._refusals.schema_form() if request.schema else None
+        names = [name for name in request.sampling if name not in self._refusals.without]
+        room = [ROOM] if request.room and ROOM not in self._refusals.without else []
+        return [*filter(None, [form]), *names, *room]
+
+    def learns(self, error: Failed, sent: Iterable[str]) -> bool:
+        """Whether an error refuses one of the settings that were ``sent``; it is left out from
+        now on, and asking again makes sense."""
+        return self._refusals.learn(error, sent)
+
+    def _sampling(self, request: Request) -> dict:
+        """The request's sampling, with the room for thoughts in ``max_tokens``."""
+        sampling, without = dict(request.sampling), self._refusals.without
+        room = request.room if ROOM not in without else 0
+        if "thinking_budget" in sampling and "thinking_budget" in without:  # it thinks as it likes
+            room = max(room, THINKING_ROOM)
+        if room and sampling.get("max_tokens"):
+            sampling["max_tokens"] += room
+        return sampling
+
     def send(self, request: Request) -> dict:
         """One attempt: ``text, finish_reason, usage, model_version, status, error``; and
-        ``thoughts``, where they come apart from the text.
+        ``thoughts``, where they come apart from the text, ``thinking_tokens``, where they are
+        counted.
 
         Raises:
             Retry: a passing fault. Failed: this item is refused.
@@ -148,6 +205,16 @@ class Model:
         text = str(text) if self._key == NO_KEY else str(text).replace(self._key, "[key]")
         return " ".join(text.split())[:length]
 
+    def not_reached(self, said: str) -> Retry:
+        """No connection came about: said once, and given up on soon where none ever did."""
+        if self.has_answered or self.servers > 1:
+            return Retry("connection", said)
+        now = time.monotonic()
+        if not self._away_since:
+            self._away_since = now
+            print(f"  {self.server or self.own} cannot be reached ({said})", flush=True)
+        return Retry("connection", said, most=3 if now - self._away_since < AWAY_S else 1)
+
     def _status_error(self, code: int, message: str, headers: Any, body: Any) -> Exception:
         if not message or message.startswith("Error code:"):  # the SDK found none
             message = message_in(body) or message
@@ -158,6 +225,15 @@ class Model:
             return refusal
         if code == 402:
             return StopRunning(f"the server asks for payment ({message}). Progress is kept")
+        error = error_in(body)
+        error = error if isinstance(error, dict) else {}
+        # Not all of it where it is no matter of how much is asked: it may repeat the prompt.
+        facts = details if code == 429 else f"{error.get('code')} {error.get('type')}"
+        if code in (400, 403, 429) and is_spent(f"{message} {facts}"):
+            return StopRunning(
+                f"the quota of {self.key_name} is spent ({message}). Progress is kept: run the "
+                "same command when there is quota again"
+            )
         if code in (401, 403) or "API_KEY_INVALID" in details:
             return InputError(
                 f"the server refused the key ({code}: {message})",
@@ -165,21 +241,32 @@ class Model:
                 fix="Check the key and what it may use.",
             )
         if code == 404:
-            return InputError(
+            return NotFound(
                 f"the server knows no model '{self.name}' ({message})",
                 field="model",
                 fix="Check the model's name and --base_url.",
             )
-        if code == 429 and ("insufficient_quota" in details or "PerDay" in details):
-            return StopRunning(
-                f"the quota of {self.key_name} is spent ({message}). Progress is kept: run the "
-                "same command when there is quota again"
-            )
         if code in (408, 409, 425, 429) or code >= 500:
             return Retry(str(code), message, _wait_asked(headers, body))
-        error = error_in(body)
-        param = error.get("param") if isinstance(error, dict) else None
+        param = error.get("param")
         return Failed(f"{code}: {message}", code=code, param=param, details=details)
+
+    def _row_error(self, code: Any, message: str, said: Any) -> Failed:
+        """Why a row of a batch has no reply."""
+        if isinstance(code, int):
+            error = self._status_error(code, message, None, {"error": said})
+            if isinstance(error, Failed):
+                return error
+        return Failed(self.scrub(f"{code}: {message}"))
+
+    def _error_within(self, said: dict) -> Exception:
+        """An error that came with the status of a success, by its own code."""
+        message, code = str(said.get("message") or said), said.get("code")
+        if code == "rate_limit_exceeded" or is_spent(f"{message} {code} {said.get('type')}"):
+            code = 429
+        if not re.fullmatch(r"[45]\d\d", str(code)):
+            return Retry("unreadable", self.scrub(message))
+        return self._status_error(int(str(code)), message, None, said)
 
 
 def reply_status(text: str, finish: str | None) -> dict[str, str | None]:
@@ -200,8 +287,11 @@ def reply_status(text: str, finish: str | None) -> dict[str, str | None]:
 
 
 def network_error(model: Model, error: Exception) -> Exception:
-    """Connection faults of any SDK (they stand on httpx2 or requests: names are all they share)."""
-    names = {kind.__name__ for kind in type(error).__mro__}
+    """Connection faults of any SDK."""
+    for cause in causes(error):
+        if isinstance(cause, InputError):  # raised by a hook of ours, within the SDK
+            return cause
+    names = names_of(error)
     if names & {
         "APIConnectionError",
         "TransportError",
@@ -209,19 +299,19 @@ def network_error(model: Model, error: Exception) -> Exception:
         "TimeoutError",
         "RequestException",
     }:
-        return Retry("connection", model.scrub(" ← ".join(_chain(error))))
+        said = model.scrub(chain(error))
+        if was_not_reached(error):
+            return model.not_reached(said)
+        return Retry("connection", said)
     # A 200 whose body is not what the SDK expects, such as a bare number (TypeError).
     if isinstance(error, (ValueError, TypeError)) or "ParseError" in names:
         return Retry("unreadable", model.scrub(f"{type(error).__name__}: {error}"))
     return error
 
 
-def _chain(error: BaseException | None) -> list[str]:
-    """An exception and what caused it: "Connection error." alone says nothing."""
-    said: list[str] = []
-    while error is not None and len(said) < 5:
-        line = f"{type(error).__name__}: {error}"
-        if not any(str(error) in earlier for earlier in said):
-            said.append(line)
-        error = error.__cause__ or error.__context__
-    return said
+def count(value: Any) -> int:
+    """A server's number of tokens, also as text; 0 for anything else."""
+    try:
+        return max(0, int(float(value)))
+    except (TypeError, ValueError, OverflowError):
+        return 0

@@ -35,6 +35,23 @@ _TOO_LONG = re.compile(
 )
 
 
+_SPENT = re.compile(
+    r"insufficient[_ ]quota|exceeded_current_quota|insufficient.{0,10}balance|arrearage|余额不足"
+    r"|per[-_ ]?day|\((?:rpd|tpd)\)|\bdaily\b|_daily|limit: 0\b|have a free quota"
+    r"|billing_not_active|billing[_ ]hard[_ ]limit|account is not active"
+    r"|credit balance is too low|credits? (?:are |is |have been )?(?:depleted|exhausted|used up)"
+    r"|more credits|spending (?:cap|limit)|monthly (?:cap|limit|quota)|key limit exceeded"
+)
+"""How OpenAI, Google, OpenRouter, Groq, DeepSeek and others say that a day's quota or the money is
+spent, where a rate limit of a minute would pass."""
+
+_LIMIT = re.compile(r"max_(?:\w+_)?tokens|in the completion|(?:completion|output) tokens")
+"""How a server names the limit of tokens that it finds too large."""
+
+ROOM = "room for thoughts"
+"""What ``Request.room`` is called among the settings that a server may refuse."""
+
+
 class Refusals:
     """The settings that a server has refused in this run, learnt from its replies, each said once.
 
@@ -51,9 +68,14 @@ class Refusals:
         """Whether the error refuses one of the settings that were sent, so that asking again
         without it makes sense."""
         said, sent = f"{error} {error.details}".lower(), list(sent)
-        if error.status != "api_error" or error.code not in (400, 422):
+        if error.code not in (400, 422):
             return False
-        refused = [name for name in sent if self._is_refused(name, said, error)]
+        if error.status == "api_error":
+            refused = [name for name in sent if self._is_refused(name, said, error)]
+        else:  # too long for the context, with the room and maybe not without
+            refused = []
+        if not refused and ROOM in sent and _LIMIT.search(said):
+            refused = [ROOM]
         if not refused:
             return False
         # Of two that exclude each other, the temperature stays.
@@ -69,6 +91,8 @@ class Refusals:
 
     @staticmethod
     def _is_refused(name: str, said: str, error: Failed) -> bool:
+        if name == ROOM:
+            return False
         mentioned = re.search(_MENTIONED.get(name, rf"\b{name}\b"), said)
         if name.startswith("json_"):
             return bool(mentioned)
@@ -84,6 +108,11 @@ class Refusals:
         other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
         names = {n: other.get(n, n) if n in self.without else n for n in settings}
         return {names[n]: v for n, v in settings.items() if names[n] not in self.without}
+
+
+def is_spent(said: str) -> bool:
+    """Whether an error says that a quota or an account is spent, so that waiting is in vain."""
+    return bool(_SPENT.search(said.lower()))
 
 
 def error_in(body: Any) -> Any:
@@ -117,5 +146,7 @@ def final_refusal(code: int, message: str, body: Any) -> Failed | None:
     if code in (400, 403, 422, 451) and _BLOCKED.search(said):
         return Failed(f"{code}: {message}", status="blocked", finish_reason=f"{PROMPT}blocked")
     if code in (400, 413, 422) and _TOO_LONG.search(said):
-        return Failed(f"{code}: {message}", status="truncated", finish_reason=f"{PROMPT}too long")
+        return Failed(
+            f"{code}: {message}", status="truncated", finish_reason=f"{PROMPT}too long", code=code
+        )
     return None

@@ -6,13 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.replies import without_thoughts
 from malmat.journal import Journal, key_of, valid_text
-
-if TYPE_CHECKING:
-    from malmat.answer.prices import Meter
 
 ASK_AGAIN = ("api_error", "parse_error")
 """Statuses that the next run of the same command tries again."""
@@ -42,8 +40,15 @@ class Request:
         schema: JSON Schema of the reply, or None for free text.
         sample: index among repeated answers to one prompt.
         choices: what may be answered, or () for any text.
+        targets: of labels: the answer that training writes for each choice ("A. text"), where
+            that is more than the choice.
+        shorter: the messages with so many pieces of their text left out; raises ValueError
+            where there are no more to leave out. Of a model that reads no longer text.
         again: statuses that are no reply: it is asked for again.
         ask_blocked: ask again, once, what the provider has blocked in an earlier run.
+        room: tokens for the model's thoughts, sent on top of ``max_tokens``. An answer that came
+            to its end would be the same with more, so it is no part of the key; one that was
+            cut is asked for again where there is more room than it had.
     """
 
     id: str
@@ -52,8 +57,11 @@ class Request:
     schema: dict | None = None
     sample: int = 0
     choices: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    shorter: Callable[[int], list[dict]] | None = None
     again: tuple[str, ...] = ASK_AGAIN
     ask_blocked: bool = False
+    room: int = 0
 
 
 def request_key(identity: dict, request: Request) -> str:
@@ -67,6 +75,7 @@ def request_key(identity: dict, request: Request) -> str:
         sample=request.sample,
         # Only where there are some: the keys of free text are as they were before choices.
         **({"choices": list(request.choices)} if request.choices else {}),
+        **({"targets": list(request.targets)} if request.targets else {}),
     )
 
 
@@ -101,8 +110,10 @@ class Engine(ABC):
 
         A record that the journal holds is not asked for again, unless its status is one of
         the request's ``again``. A record is ``key, id, status, text, finish_reason, usage,
-        attempts, model_version, error``; ``usage`` is ``{input, output}`` in tokens. What the model
-        wrote before its answer stands in ``thoughts``, if it did.
+        attempts, model_version, error``; ``usage`` is ``{input, output}`` in tokens of all that was
+        paid for it, in earlier runs too. Where there are some: ``thoughts`` (what the model wrote
+        before its answer), ``thinking_tokens``, ``room``, ``without`` (settings that the server
+        refused) and ``usage_estimated``.
 
         Args:
             requests: may be a generator.
@@ -159,9 +170,41 @@ def checked(record: dict, request: Request, accept: Accept | None) -> dict:
 def received(reply: dict, request: Request, accept: Accept | None) -> dict:
     """The record of what a server sent: its thoughts apart from its text, and checked."""
     record = {"error": None, **reply, "text": valid_text(reply["text"])}
+    refused = (record["finish_reason"] or "").startswith(PROMPT)
+    if not record["usage"]["input"] and not refused:  # the server counts none
+        record |= {"usage": estimated_usage(record, request), "usage_estimated": True}
+    record["output_tokens"] = record["usage"]["output"]
     if request.schema is None:  # the reader of JSON knows thoughts, and tags inside strings
         record = without_thoughts(record)
     return checked(record, request, accept)
+
+
+def estimated_usage(record: dict, request: Request) -> dict[str, int]:
+    """Tokens by the length of what was sent and what came."""
+    sent = sum(estimate_tokens(message["content"]) for message in request.messages)
+    came = (record["text"], record.get("thoughts", ""))
+    return {"input": sent, "output": sum(estimate_tokens(text) for text in came if text)}
+
+
+def with_earlier_usage(record: dict, journal: Journal) -> dict:
+    """The record with the tokens of the one that it replaces added: they were paid for, too."""
+    earlier = journal.get(record["key"])
+    if earlier is None:
+        return record
+    usage = {side: tokens + earlier["usage"][side] for side, tokens in record["usage"].items()}
+    return {**record, "usage": usage}
+
+
+def asked_otherwise(records: Iterable[dict]) -> dict[str, Any]:
+    """What a result says of how its records came: the settings that a server refused
+    (``without``), and whether tokens were estimated; only what there is."""
+    records = list(records)
+    without = sorted({name for record in records for name in record.get("without", ())})
+    estimated = any("usage_estimated" in record for record in records)
+    return {
+        **({"without": without} if without else {}),
+        **({"tokens_estimated": True} if estimated else {}),
+    }
 
 
 def has_failed(record: dict, request: Request) -> bool:
@@ -177,6 +220,8 @@ def is_missing(journal: Journal, key: str, request: Request, accept: Accept | No
         return True
     if request.ask_blocked and record["status"] == "blocked":
         return True
+    if record["status"] == "truncated" and record.get("room", 0) < request.room:
+        return True
     return has_failed(checked(record, request, accept), request)
 
 
@@ -188,11 +233,16 @@ def no_answer(status: str, error: object) -> dict:
 
 
 class Retry(Exception):
-    """A passing fault. ``after``: seconds the server asked to wait."""
+    """A passing fault.
 
-    def __init__(self, kind: str, detail: str, after: float = 0.0):
+    Args:
+        after: seconds that the server asked to wait.
+        most: attempts after which to give up, where that is earlier than usual.
+    """
+
+    def __init__(self, kind: str, detail: str, after: float = 0.0, most: int | None = None):
         super().__init__(f"{kind}: {detail}")
-        self.kind, self.after = kind, after
+        self.kind, self.after, self.most = kind, after, most
 
 
 class Failed(Exception):

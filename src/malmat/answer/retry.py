@@ -30,7 +30,13 @@ def retrying(stop: threading.Event | None = None) -> Any:
     Args:
         stop: ends a wait at once when it is set, with ``Abandoned``.
     """
-    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay
+    from tenacity import (
+        Retrying,
+        retry_if_exception_type,
+        stop_after_attempt,
+        stop_any,
+        stop_before_delay,
+    )
 
     stop = stop or threading.Event()
 
@@ -38,13 +44,21 @@ def retrying(stop: threading.Event | None = None) -> Any:
         backoff = min(60.0, 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)
         return max(backoff * RETRY_SCALE, state.outcome.exception().after)
 
+    def is_last(state: Any) -> bool:
+        most = getattr(state.outcome.exception(), "most", None)
+        return most is not None and state.attempt_number >= most
+
     def sleep(seconds: float) -> None:
         if stop.wait(seconds):
             raise Abandoned
 
     return Retrying(
         retry=retry_if_exception_type(Retry),
-        stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(PATIENCE_S),
+        stop=stop_any(
+            stop_after_attempt(ATTEMPTS),
+            stop_before_delay(PATIENCE_S),
+            is_last,  # type: ignore[arg-type]
+        ),
         wait=pause,
         sleep=sleep,
     )

@@ -58,8 +58,13 @@ def held_back(tasks: Iterable[Task]) -> list[dict]:
 
 def read_splits(path: str | Path) -> dict[str, str]:
     """Title → ``seen`` or ``unseen``: whether a term stands in the training data."""
-    rows = (row for _, row in read_rows(path))
-    return {row["title"]: row["split"] for row in rows if row.get("title") and row.get("split")}
+    splits = {}
+    for line, row in read_rows(path):
+        check_fields(row, {}, path=path, line=line)
+        if row.get("title") and row.get("split"):
+            check_fields(row, {"title": str, "split": str}, path=path, line=line)
+            splits[row["title"]] = row["split"]
+    return splits
 
 
 def items_of(task: Task, questions: str | Path | None = None) -> list[Item]:

@@ -22,7 +22,7 @@ from malmat.answer.api import ApiEngine
 from malmat.answer.prices import Meter
 from malmat.answer.provider import Model
 from malmat.answer.replies import parse_object, whole_number
-from malmat.answer.request import JUDGED, Request, answers_by_id
+from malmat.answer.request import JUDGED, Request, answers_by_id, asked_otherwise
 from malmat.evaluate.items import OutOfRange
 from malmat.evaluate.task import Row
 from malmat.files import digest
@@ -343,6 +343,7 @@ def _verdict(judge: Judge, samples: list[dict]) -> dict:
         "judge_statuses": dict(statuses),
         "n_judgements": len(good),
     }
+    verdict |= {f"judge_{name}": value for name, value in asked_otherwise(samples).items()}
     if errors := [record["error"] for record in samples if record["error"]]:
         verdict["judge_error"] = errors[0]
     if others := list(dict.fromkeys(word for r in samples for word in r.get("other", ()))):

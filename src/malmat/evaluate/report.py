@@ -78,6 +78,7 @@ def section(runs: list[Run], baseline: str | None, root: Path) -> dict:
         "failed": [row for run in runs for row in failed(run)],
         "distributions": distributions(runs),
         "trust": trust(runs),
+        "choices": weighed(runs),
         "spending": spending(runs, records),
         "names_terms": any(terms_used(run.rows.values()) for run in runs),
         "terms": per_term(runs),
@@ -177,6 +178,12 @@ def trust(runs: list[Run]) -> list[dict]:
         for run in runs
         if isinstance(run.record.get("trust"), dict)
     ]
+
+
+def weighed(runs: list[Run]) -> list[dict]:
+    """What logits said of choices (``confidence.choice_figures``), for the models that have it."""
+    known = [(run.model, run.record.get("choices")) for run in runs]
+    return [{"name": name, **found} for name, found in known if isinstance(found, dict)]
 
 
 def run_record(run: Run, root: Path) -> dict:

@@ -25,7 +25,7 @@ from malmat.errors import InputError
 from malmat.evaluate import stats
 from malmat.evaluate.items import complete, items_of
 from malmat.evaluate.task import Row, Task, cluster
-from malmat.files import check_fields, read_json, read_rows, row_id, write_json
+from malmat.files import check_fields, plain_name, read_json, read_rows, row_id, write_json
 from malmat.formats import STATUSES
 from malmat.lm.chat import run_on
 from malmat.lm.load import short_name
@@ -37,15 +37,15 @@ def _safe(name: str) -> str:
 
 def answers_path(root: str | Path, task: Task, model: str) -> Path:
     """Where a model's answers to a task lie."""
-    name = task.answered_as
-    return Path(root) / name / "infer_results" / f"{model}_{name}_inference_results.json"
+    folder, name = Path(root) / task.answered_as / "infer_results", plain_name(model)
+    return folder / f"{name}_{task.answered_as}_inference_results.json"
 
 
 def scores_path(root: str | Path, task: Task, model: str, scorer: str) -> Path:
     """Where a scorer's verdicts on a model's answers lie."""
     judge = _safe(short_name(scorer.replace("local:", "local-")))
     folder = Path(root) / task.name / "score_results"
-    return folder / f"{model}_{task.name}_{judge}_score_results.json"
+    return folder / f"{plain_name(model)}_{task.name}_{judge}_score_results.json"
 
 
 def ratings_path(root: str | Path, task: Task, rater: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from malmat.evaluate.compare import heading
+from malmat.evaluate.results import Run
 
 # --------------------------------------------------------------------- figures as text
 
@@ -149,6 +150,20 @@ def figures(sections: list[dict]) -> list[dict]:
                 for name, value in row["figures"].items()
             ]
     return [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in r.items()} for r in lines]
+
+
+def own_figures(runs: list[Run]) -> list[str]:
+    """A line a figure that the task declares (macro-F1): each model's value and interval."""
+    found = {run.model: run.figures() for run in runs}
+    lines = []
+    for name in runs[0].task.figures:
+        parts = []
+        for model, figures in found.items():
+            if (figure := figures.get(name)) and figure["value"] is not None:
+                ends = ", ".join(f"{end:.3f}" for end in figure["interval"] or ())
+                parts.append(f"{model} {figure['value']:.3f}" + (f" [{ends}]" if ends else ""))
+        lines.append(f"{name}: {'; '.join(parts) or 'no row was scored'}")
+    return lines
 
 
 def figure_line(figure: str, field: str, name: str, value: dict, gap: dict | None) -> dict:

@@ -146,6 +146,11 @@ class Task:
         figures: name → function over scored rows: figures of all rows, as macro-F1.
         legacy: the names in published score files of a row's value and of the mean.
         answers: the name of another task whose answers this one scores.
+        targets: an item → the answer that training writes for each of its choices ("A. text"),
+            where that is more than the choice; a label's scored token is its first.
+        shorten: an item and a number → the item with so many pieces (utterances, sentences) left
+            out, for a model that cannot read it whole; raises ValueError where there are no more
+            (``malmat.text.shorten`` says which go first).
         choose: how a local model picks one of an item's choices: by the ``label``'s token, or by
             the likelihood of the whole ``text``.
         option: the constant of ``prompt_file`` that puts numbered choices into words for a
@@ -171,6 +176,8 @@ class Task:
     figures: dict[str, Callable[[list[Row]], float]] = field(default_factory=dict)
     legacy: tuple[str, str] | None = None
     answers: str | None = None
+    targets: Callable[[Item], list[str]] | None = None
+    shorten: Callable[[Item, int], Item] | None = None
     choose: Literal["label", "text"] = "label"
     option: str | None = None
     anchor: str = "target"

@@ -2,151 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from malmat.errors import InputError
-from malmat.evaluate.results import read_answers
-from malmat.evaluate.task import SHARE, Row
+import numpy as np
+
+from malmat.evaluate.task import Row
+from malmat.evaluate.vote_read import Ballots
+
+FLOOR = 1e-9
+"""Of a probability, before its logarithm: what a model holds impossible may be right."""
+
+
+def hard(ballots: Ballots, weights: np.ndarray) -> np.ndarray:
+    """(n, c) The weight of the votes for each choice."""
+    points = np.zeros(ballots.probabilities.shape[1:])
+    for picks, weight in zip(ballots.picks, weights, strict=True):
+        rows = (picks >= 0).nonzero()[0]
+        points[rows, picks[rows]] += weight[rows]
+    return points
+
+
+def soft(ballots: Ballots, weights: np.ndarray) -> np.ndarray:
+    """(n, c) The weighted sum of each choice's probabilities, of the models that give any."""
+    summed = np.zeros(ballots.probabilities.shape[1:])
+    for chances, weight in zip(ballots.probabilities, weights, strict=True):
+        summed += np.nan_to_num(chances) * weight[:, None]
+    return summed
+
+
+def stack(ballots: Ballots, weights: np.ndarray) -> np.ndarray:
+    """(n, c) Probabilities of the choices: the softmax of the weighted sum of the models'
+    log-probabilities (``log_chances``)."""
+    scores = np.where(ballots.mask, 0.0, -np.inf)
+    for chances, weight in zip(log_chances(ballots), weights, strict=True):
+        scores += chances * weight[:, None]
+    shares = np.exp(scores - scores.max(1, keepdims=True))
+    return shares / shares.sum(1, keepdims=True)
+
+
+def log_chances(ballots: Ballots) -> np.ndarray:
+    """(m, n, c) Log-probabilities of the choices; 0, alike for all, where a model gave none."""
+    return np.nan_to_num(np.log(np.maximum(ballots.probabilities, FLOOR)))
+
+
+METHODS: dict[str, Callable[[Ballots, np.ndarray], np.ndarray]] = {
+    "hard": hard,
+    "soft": soft,
+    "weighted": hard,
+    "stack": stack,
+}
+"""Method → function: ballots, (m, n) weights → points of each choice. ``weighted`` is a hard vote
+with weights that are fitted (``vote_fit``), as those of ``stack`` are."""
+
+FITTED = ("weighted", "stack")
+ADD_UP = ("soft", "stack")
+"""The methods whose weights come from answers to other rows; those that need probabilities."""
 
 
 @dataclass(frozen=True)
-class Voter:
-    """A model that votes.
+class Tally:
+    """A vote's outcome.
 
     Args:
-        rows: id → its answer.
-        weight: of its vote; one of weight 0 has none.
+        picks: (n) place of the choice; -1 where no model with a weight answered.
+        tied: (n) whether several choices had most points; ``by_sum``: of these, whether the
+            summed probabilities decided. The first listed file did elsewhere.
+        probabilities: (n, c) of the choices; 0 where no model gives any.
+        weights: (m, n) of the models' votes.
     """
 
-    model: str
-    path: Path
-    rows: dict[str, Row]
-    weight: float = 1.0
+    picks: np.ndarray
+    tied: np.ndarray
+    by_sum: np.ndarray
+    probabilities: np.ndarray
+    weights: np.ndarray
 
 
-def hard(voters: Sequence[Voter], row_id: str) -> list[float]:
-    """The weight of the votes for each choice."""
-    choices = voters[0].rows[row_id]["choices"]
-    picked = [(voter.rows[row_id]["answer"], voter.weight) for voter in voters]
-    return [sum(weight for answer, weight in picked if answer == choice) for choice in choices]
+def vote(ballots: Ballots, method: str, weights: np.ndarray | None = None) -> Tally:
+    """Count the votes.
 
-
-def soft(voters: Sequence[Voter], row_id: str) -> list[float]:
-    """The weighted sum of each choice's probabilities, of the voters that give any."""
-    choices = voters[0].rows[row_id]["choices"]
-    given = [(voter.rows[row_id].get("probabilities"), voter.weight) for voter in voters]
-    return [sum(w * p[place] for p, w in given if p is not None) for place in range(len(choices))]
-
-
-METHODS: dict[str, Callable[[Sequence[Voter], str], list[float]]] = {"hard": hard, "soft": soft}
-"""Method → function: the voters that answered a row, its id → points of each choice."""
-
-OF_ONE_MODEL = (
-    *("finish_reason", "output_tokens", "error", "probabilities", "log_probabilities"),
-    *("likelihoods", "picks", "mass", "margin", "entropy", "scored"),
-)
-"""What a row says of one model's answer, and a vote does not keep."""
-
-
-def vote(voters: Sequence[Voter], method: str) -> list[Row]:
-    """The rows of the vote, in the order of the first voter's.
-
-    The choice with most points is the answer. Among several, the one with the highest summed
-    probability, then the one that stands first (``tied``). A row that failed in some models is
-    voted on by the rest (``missing`` counts them), one that failed in all has the first one's
-    status.
+    The choice with most points wins. Among several it is the one with the highest summed
+    probability, then the one that the first listed of the models picks. An item that failed in
+    some models is voted on by the rest.
 
     Args:
-        voters: as from ``read_voters``.
         method: one of ``METHODS``.
+        weights: (m) of the models, or (m, n) of each of their votes; None weighs all alike. A
+            model of weight 0 has no vote.
+    """
+    count, n = ballots.picks.shape
+    weights = np.ones(count) if weights is None else np.asarray(weights, float)
+    weights = np.broadcast_to(weights if weights.ndim == 2 else weights[:, None], (count, n))
+    votes = (ballots.picks >= 0) & (weights > 0)
+    # Rounded, or sums that are equal on paper would differ by the order of their parts.
+    points = np.where(ballots.mask, METHODS[method](ballots, weights).round(9), -np.inf)
+    best = np.equal(points, points.max(1, keepdims=True))
+    summed = soft(ballots, weights).round(9)
+    sums = np.where(best, summed, -np.inf)
+    first = np.equal(sums, sums.max(1, keepdims=True))
+    picks = np.full(n, -1)
+    for own, voted in zip(ballots.picks, votes, strict=True):
+        takes = voted & (picks < 0) & first[np.arange(n), own]
+        picks[takes] = own[takes]
+    answered = np.any(votes, axis=0)
+    picks = np.where(answered & (picks < 0), first.argmax(1), picks)
+    tied = answered & (best.sum(1) > 1)
+    shares = points if method == "stack" else summed
+    shares = np.where(ballots.mask & answered[:, None], shares, 0.0)
+    total = shares.sum(1, keepdims=True)
+    chances = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
+    return Tally(picks, tied, tied & (first.sum(1) == 1), chances, weights)
+
+
+def voted_rows(ballots: Ballots, tally: Tally) -> list[Row]:
+    """The rows of a vote, in the order of the first file's.
 
     Returns:
-        The items with ``answer, status, probabilities`` (the mean of those given; without any
-        there is no such field), ``votes`` (model → answer), ``missing`` and ``tied``.
+        The items with ``answer, status, probabilities`` (where any were given), ``votes``
+        (model → answer), ``missing`` (how many models gave none) and ``tied``. An item that
+        failed in all models has the status of the first with a weight.
     """
-    voters = [voter for voter in voters if voter.weight]
+    voters = np.nonzero(tally.weights.max(axis=1) > 0)[0].tolist()
+    picks, chances = ballots.picks[voters].T.tolist(), tally.probabilities.tolist()
+    names = [ballots.models[m] for m in voters]
+    known = np.any(tally.probabilities > 0, axis=1).tolist()
     rows = []
-    for row_id, first in voters[0].rows.items():
-        item = {name: value for name, value in first.items() if name not in OF_ONE_MODEL}
-        answered = [voter for voter in voters if voter.rows[row_id]["status"] == "ok"]
-        item["missing"] = len(voters) - len(answered)
-        if not answered:
-            rows.append({**item, "answer": "", "tied": False, "votes": {}})
+    for place, (row, best) in enumerate(zip(ballots.rows, tally.picks.tolist(), strict=True)):
+        choices, own = row["choices"], picks[place]
+        votes = {name: choices[pick] for name, pick in zip(names, own, strict=True) if pick >= 0}
+        item = {**row, "missing": len(names) - len(votes), "votes": votes}
+        if best < 0:
+            failed = (ballots.failed[m].get(place) for m in voters)
+            status = next(filter(None, failed), row["status"])
+            rows.append({**item, "answer": "", "status": status, "tied": False})
             continue
-        points = [round(p, 9) for p in METHODS[method](answered, row_id)]
-        summed = [round(p, 9) for p in soft(answered, row_id)]
-        best = max(range(len(points)), key=lambda place: (points[place], summed[place], -place))
-        item |= {
-            "answer": item["choices"][best],
-            "status": "ok",
-            "tied": points.count(points[best]) > 1,
-            "votes": {voter.model: voter.rows[row_id]["answer"] for voter in answered},
-        }
-        if total := sum(summed):
-            item["probabilities"] = [p / total for p in summed]
+        item |= {"answer": choices[best], "status": "ok", "tied": bool(tally.tied[place])}
+        if known[place]:
+            item["probabilities"] = chances[place][: len(choices)]
         rows.append(item)
     return rows
-
-
-def read_voters(
-    paths: Mapping[str, Path], method: str, weights: Sequence[float] | None = None
-) -> list[Voter]:
-    """The answer files of several models, which must hold the same items.
-
-    Args:
-        paths: model → file of its answers.
-        method: ``soft`` needs the probabilities of every answer that is ok.
-        weights: a weight a model; None weighs all alike.
-
-    Raises:
-        InputError: other ids than the first file's, an id that stands twice, other choices, an
-            answer that is none of them, or weights that do not fit the models.
-    """
-    weights = [1.0] * len(paths) if weights is None else weights
-    if len(weights) != len(paths) or not any(weights):
-        problem = f"expected {len(paths)} weights, one a model and not all 0"
-        raise InputError(problem, field="weights")
-    voters = []
-    for (model, path), weight in zip(paths.items(), weights, strict=True):
-        rows: dict[str, Row] = {}
-        for row in read_answers(path):
-            fault = "stands in it twice" if row["id"] in rows else _fault(row, method)
-            if fault:
-                raise InputError(f"the row {row['id']} {fault}", path=path)
-            rows[row["id"]] = row
-        voters.append(Voter(model, path, rows, weight))
-        _same_items(voters[0], voters[-1])
-    return voters
-
-
-def _fault(row: Row, method: str) -> str | None:
-    """What makes a row none that can be voted on."""
-    choices, chances = row.get("choices"), row.get("probabilities")
-    if not isinstance(choices, list) or not choices:
-        return "has no choices to vote on"
-    if row["status"] != "ok":
-        return None
-    if row["answer"] not in choices:
-        return "has an answer that is none of its choices"
-    if chances is None:
-        return "has no probabilities, which a soft vote adds up" if method == "soft" else None
-    whole = isinstance(chances, list) and len(chances) == len(choices)
-    if whole and all(SHARE.holds(chance) for chance in chances):
-        return None
-    return "has no probability from 0 to 1 for each of its choices"
-
-
-def _same_items(first: Voter, other: Voter) -> None:
-    for row_id in dict.fromkeys([*other.rows, *first.rows]):
-        if row_id not in first.rows:
-            problem = "is not in"
-        elif row_id not in other.rows:
-            problem = "is missing; it is in"
-        elif other.rows[row_id]["choices"] != first.rows[row_id]["choices"]:
-            problem = "has other choices than in"
-        else:
-            continue
-        fix = "Let all models answer the same questions."
-        raise InputError(f"the row {row_id} {problem} {first.path}", path=other.path, fix=fix)

@@ -25,6 +25,16 @@ class RoomyLayer(DynamicLayer):
     values: torch.Tensor
     _buffers: tuple[torch.Tensor, ...] | None = None
 
+    @classmethod
+    def of(cls, *buffers: tuple[torch.Tensor, int]) -> RoomyLayer:
+        """A layer that holds the first tokens of such buffers."""
+        layer = cls()
+        layer._buffers = tuple(buffer for buffer, _ in buffers)
+        held = [buffer[..., :width, :] for buffer, width in buffers]
+        layer.lazy_initialization(*held)
+        layer.keys, layer.values = held
+        return layer
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,23 +73,33 @@ def new_cache(model: Any) -> Cache:
     return cache
 
 
-def gathered(parts: list[tuple[Cache, torch.Tensor, torch.Tensor]]) -> Cache:
+def gathered(parts: list[tuple[Cache, torch.Tensor, torch.Tensor]], room: int = ROOM) -> Cache:
     """Rows and columns of several caches in one.
 
     Args:
         parts: caches with the rows (rows,) and of each the columns (rows, width) that are taken.
+        room: tokens that can be added before the buffers grow.
     """
-
-    def taken(states: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        return states.transpose(1, 2)[rows[:, None], columns].transpose(1, 2)
-
     whole = Cache(layer_class_to_replicate=RoomyLayer)
-    rows_and_columns = [part[1:] for part in parts]
-    for index, layers in enumerate(zip(*(part[0].layers for part in parts), strict=True)):
-        keys = [taken(a.keys, *at) for a, at in zip(layers, rows_and_columns, strict=True)]
-        values = [taken(a.values, *at) for a, at in zip(layers, rows_and_columns, strict=True)]
-        whole.update(torch.cat(keys), torch.cat(values), index)
+    for layers in zip(*(part[0].layers for part in parts), strict=True):
+        taken = [
+            (layer.keys, layer.values, *part[1:]) for layer, part in zip(layers, parts, strict=True)
+        ]
+        whole.layers.append(RoomyLayer.of(*(_gather(taken, which, room) for which in (0, 1))))
     return whole
+
+
+def _gather(taken: list[tuple], which: int, room: int) -> tuple[torch.Tensor, int]:
+    """A buffer (rows, heads, width + room, head size) of the keys or values, and the width."""
+    states, count = taken[0][which], sum(len(rows) for *_, rows, _ in taken)
+    width = taken[0][3].shape[1]
+    buffer = states.new_empty(count, states.shape[1], width + room, states.shape[3])
+    first = 0
+    for *both, rows, columns in taken:
+        found = both[which].transpose(1, 2)[rows[:, None], columns]
+        buffer[first : first + len(rows), :, :width] = found.transpose(1, 2)
+        first += len(rows)
+    return buffer, width
 
 
 def has_room(cache: Cache) -> bool:

@@ -21,57 +21,6 @@ IGNORE = -100
 """Label of a token without loss (PyTorch's cross-entropy ``ignore_index``)."""
 
 
-GEMMA_TEMPLATE = (
-    "{{ bos_token }}"
-    "{%- set ns = namespace(system='') -%}"
-    "{%- for message in messages -%}"
-    "{%- if message.role == 'system' -%}"
-    "{%- set ns.system = message.content | trim + '\n\n' -%}"
-    "{%- else -%}"
-    "{{ '<start_of_turn>' + ('model' if message.role == 'assistant' else message.role) + '\n'"
-    " + (ns.system if message.role == 'user' else '') + message.content | trim"
-    " + '<end_of_turn>\n' }}"
-    "{%- if message.role == 'user' -%}{%- set ns.system = '' -%}{%- endif -%}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}"
-)
-"""Gemma's turn format (https://ai.google.dev/gemma/docs/core/prompt-structure), for the base model
-that comes without a template. A system message opens the first user turn, as Gemma has no system
-role."""
-
-
-LLAMA3_TEMPLATE = (
-    "{{ bos_token }}"
-    "{%- for message in messages -%}"
-    "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n'"
-    " + message.content | trim + '<|eot_id|>' }}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
-    "{%- endif -%}"
-)
-"""Llama 3's turn format (https://www.llama.com/docs/model-cards-and-prompt-formats/), for base
-models of that family, such as kanana-1.5-8b-base."""
-
-
-SOLAR_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message.role == 'system' -%}"
-    "{{ '### System:\n' + message.content + '\n\n' }}"
-    "{%- elif message.role == 'user' -%}"
-    "{{ '### User:\n' + message.content + '\n\n' }}"
-    "{%- else -%}"
-    "{{ '### Assistant:\n' + message.content + eos_token + '\n\n' }}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '### Assistant:\n' }}{%- endif -%}"
-)
-"""The turn format of SOLAR-10.7B-Instruct, for its relatives whose tokenizers come without one
-(POLAR, Solar-Ko-Recovery). SOLAR itself writes nothing after an answer; here ``</s>`` ends it, so
-that in a conversation of several turns, too, the model sees what it has to write."""
-
-
 THINKING_OFF = {"enable_thinking": False, "skip_reasoning": True, "thinking": False}
 """What switches reasoning off: Qwen3, EXAONE 4 and SmolLM3; HyperCLOVA X Think; DeepSeek and
 Granite. A template passes over names it does not know."""
@@ -98,49 +47,27 @@ def run_on(text: str) -> int | None:
     return match.start() if match else None
 
 
-PLAIN_TEMPLATE = "{%- for message in messages -%}{{ message.content | trim + '\n' }}{%- endfor -%}"
-"""A line break after each message and nothing else, for base models that know no turns."""
-
-
-def give_template(tokenizer: PreTrainedTokenizerBase, *, plain: bool = False) -> str | None:
-    """A chat template for a tokenizer that has none, as base models' often do.
-
-    The format is the one whose special tokens the vocabulary holds, which the model's
-    relatives were tuned with; SOLAR's, which has none, goes by the name.
-
-    Args:
-        plain: gives ``PLAIN_TEMPLATE`` where no format fits.
-
-    Returns:
-        The name of the format given (``Gemma``, ``Llama 3``, ``SOLAR``, ``plain``); None
-        where the tokenizer has a template already or no format fits.
-    """
-    if tokenizer.chat_template:
-        return None
-    known = tokenizer.get_vocab()
-    for name, template, tokens in (
-        ("Gemma", GEMMA_TEMPLATE, ("<start_of_turn>", "<end_of_turn>")),
-        ("Llama 3", LLAMA3_TEMPLATE, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")),
-    ):
-        if all(token in known for token in tokens):
-            tokenizer.chat_template = template
-            return name
-    if re.search(r"solar|polar", str(tokenizer.name_or_path), re.IGNORECASE):
-        tokenizer.chat_template = SOLAR_TEMPLATE
-        return "SOLAR"
-    if plain:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-        return "plain"
-    return None
-
-
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:
     """The prompt text up to where the assistant begins to write, thinking off.
+
+    A special token that is spelt out in a message is text: a space in it keeps it from ending
+    the turn.
 
     Raises:
         ValueError: the tokenizer has no chat template, or it refuses these messages.
     """
+    messages = [{**one, "content": _as_text(tokenizer, one["content"])} for one in messages]
     return _render(tokenizer, messages, add_generation_prompt=True)
+
+
+def _as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    if not re.search(r"[<\[]", text):  # listing the tokens takes long
+        return text
+    special = (
+        str(token) for token in tokenizer.convert_ids_to_tokens(list(special_ids(tokenizer)))
+    )
+    spelt = "|".join(re.escape(token) for token in special if len(token) > 1)
+    return re.sub(spelt, lambda found: f"{found[0][0]} {found[0][1:]}", text) if spelt else text
 
 
 def render_conversation(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> str:
@@ -162,9 +89,10 @@ def _render(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; "
             "use an instruction-tuned model or a folder with chat_template.jinja"
         )
+    said = [{key: one[key] for key in one if key != "weight"} for one in messages]
     try:
         return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt, **THINKING_OFF
+            said, tokenize=False, add_generation_prompt=add_generation_prompt, **THINKING_OFF
         )
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
@@ -194,6 +122,67 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return set(tokenizer.all_special_ids) | {
         index for index, token in tokenizer.added_tokens_decoder.items() if token.special
     }
+
+
+def write_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Let the chat template write ``<bos>`` where it leaves that to the tokenizer (SOLAR, Zephyr).
+
+    Whoever applies the saved template, as servers do, then sends the prompt that was trained on.
+
+    Returns:
+        Whether the template was changed.
+    """
+    if not getattr(tokenizer, "add_bos_token", False) or tokenizer.bos_token is None:
+        return False
+    if render_prompt(tokenizer, _EXCHANGE[:1]).startswith(tokenizer.bos_token):
+        return False
+    tokenizer.chat_template = "{{- bos_token -}}" + tokenizer.chat_template
+    return True
+
+
+_DATE = re.compile(
+    r"\b(?:\d{1,2} [A-Z][a-z]{2,8}\.? \d{4}|[A-Z][a-z]{2,8} \d{1,2}, \d{4}|\d{4}-\d\d-\d\d)\b"
+)
+
+
+def date_in_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The date that the template writes into every prompt (Llama 3.1 and later), or None;
+    ``today's`` where it is another one each day."""
+    found = _DATE.search(render_prompt(tokenizer, _EXCHANGE[:1]))
+    if found is None:
+        return None
+    return "today's" if "strftime_now" in str(tokenizer.chat_template) else found[0]
+
+
+_EXCHANGE = [
+    {"role": "user", "content": "질문0x5f"},
+    {"role": "assistant", "content": "끝표시0x5e"},
+]
+"""A conversation whose texts no template writes by itself."""
+
+EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*")
+
+
+def answer_lead(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The white space that the template writes between a prompt and its answer: a blank in
+    Llama 2's and Vicuna's, nothing in most. Found once for a template."""
+    known = _LEADS.get(tokenizer)
+    if known is None or known[0] != tokenizer.chat_template:
+        known = _LEADS[tokenizer] = (tokenizer.chat_template, _find_lead(tokenizer))
+    return known[1]
+
+
+_LEADS: WeakKeyDictionary[Any, tuple[Any, str]] = WeakKeyDictionary()
+
+
+def _find_lead(tokenizer: PreTrainedTokenizerBase) -> str:
+    try:
+        whole = EMPTY_THOUGHT.sub("", render_conversation(tokenizer, _EXCHANGE))
+    except ValueError:  # it takes questions only
+        return ""
+    prompt = EMPTY_THOUGHT.sub("", render_prompt(tokenizer, _EXCHANGE[:1]))
+    between = whole.removeprefix(prompt).partition(_EXCHANGE[1]["content"])[0]
+    return "" if between.strip() else between
 
 
 _ENDS: WeakKeyDictionary[Any, tuple[Any, list[int], set[int]]] = WeakKeyDictionary()
@@ -228,10 +217,9 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def _find_end(tokenizer: PreTrainedTokenizerBase, special: set[int]) -> list[int]:
     name, eos = tokenizer.name_or_path, tokenizer.eos_token_id
-    marker = "끝표시0x5e"
-    question = [{"role": "user", "content": "질문0x5f"}]
-    text = render_conversation(tokenizer, [*question, {"role": "assistant", "content": marker}])
-    _, found, text = text.rpartition(marker)
+    question = _EXCHANGE[:1]
+    text = render_conversation(tokenizer, _EXCHANGE)
+    _, found, text = text.rpartition(_EXCHANGE[1]["content"])
     if not found:
         raise ValueError(f"{name}: the chat template does not write the assistant's answer whole")
     ids = _ids(tokenizer, text)
@@ -290,12 +278,12 @@ def encode_answers(
 
     An answer is tokenized in its place, since some tokenizers write "▁A" for a lone "A". Where
     a token straddles the border, the prompt's ids are what inference will see, and stay. White
-    space around an answer, which templates trim, is left out.
+    space around an answer is left out, and written as the template does (``answer_lead``).
     """
-    text = render_prompt(tokenizer, messages)
+    text, lead = render_prompt(tokenizer, messages), answer_lead(tokenizer)
     prompt = _with_bos(tokenizer, _ids(tokenizer, text))
     targets = []
-    for answer in (answer.strip() for answer in answers):
+    for answer in (lead + answer.strip() for answer in answers):
         together = _with_bos(tokenizer, _ids(tokenizer, text + answer))
         fits = together[: len(prompt)] == prompt
         targets.append(together[len(prompt) :] if fits else _ids(tokenizer, answer))
@@ -307,10 +295,6 @@ def encode_example(
 ) -> dict[str, list[int]]:
     """A training example: the last message is the target, everything before it the prompt.
 
-    In a conversation of several turns the earlier answers carry no loss: templates write them
-    differently from an answer in the making (Qwen3 drops the thinking block), so that only the
-    last one is trained as it is generated.
-
     Returns:
         ``input_ids`` and ``labels`` of one length; labels are -100 on the prompt,
         live on the answer (without white space around it, which templates trim) and on
@@ -319,3 +303,41 @@ def encode_example(
     prompt, [target] = encode_answers(tokenizer, messages[:-1], [messages[-1]["content"]])
     target = target + end_of_turn(tokenizer)
     return {"input_ids": prompt + target, "labels": [IGNORE] * len(prompt) + target}
+
+
+def encode_conversation(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], turns: list[int], max_length: int
+) -> list[tuple[dict[str, list[int]], list[int]]]:
+    """Training examples in which each answer of a conversation is trained once, as it is generated.
+
+    An example ends with an answer. An earlier answer is trained in it, too, if the example begins
+    with what inference would see and write there: prompt, answer and end of turn. Where the
+    template writes earlier answers in another way (Qwen3 without the thinking block that opens an
+    answer in the making, SOLAR without an end), they are examples of their own.
+
+    Args:
+        turns: the places of the answers to be trained, in ascending order.
+        max_length: tokens that an example may have; answers that end beyond it are left out.
+
+    Returns:
+        (the example as of ``encode_example``, the places of the answers that it trains), the one
+        with the last answer first.
+    """
+    left = {turn: encode_example(tokenizer, messages[: turn + 1]) for turn in turns}
+    left = {turn: one for turn, one in left.items() if len(one["input_ids"]) <= max_length}
+    examples = []
+    while left:
+        last, example = left.popitem()
+        inside = [turn for turn, one in left.items() if _begins_with(example, one)]
+        for turn in inside:
+            earlier = left.pop(turn)["labels"]
+            example["labels"][: len(earlier)] = [
+                own if label == IGNORE else label
+                for own, label in zip(example["labels"], earlier, strict=False)
+            ]
+        examples.append((example, [*inside, last]))
+    return examples
+
+
+def _begins_with(example: dict[str, list[int]], other: dict[str, list[int]]) -> bool:
+    return example["input_ids"][: len(other["input_ids"])] == other["input_ids"]

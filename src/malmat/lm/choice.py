@@ -1,8 +1,9 @@
 """Choice by logits: how probable a model finds each of the answers that a row allows.
 
 ``label``: the choices are labels ("A", "B" …) and the model is read at the one place where its
-answer begins. The scored token is the one that a trained answer begins with there, found by
-encoding prompt and label together. Where two labels begin with one token, whole labels are scored.
+answer begins. The scored token is the one that a trained answer ("A", or "A. text") begins with
+there, found by encoding prompt and answer together. Where two begin with one token, whole labels
+are scored, of longer answers as much as tells them apart.
 
 ``text``: the choices are sentences, and the log-likelihood of each is summed over its tokens.
 """
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from malmat.lm.batching import run_batches
 from malmat.lm.branches import Branch, Prompt, branch_log_probabilities, groups_of
 from malmat.lm.chat import encode_answers, encode_prompt, end_of_turn, special_ids
+from malmat.lm.read import common
 
 NORMALIZATIONS = ("sum", "per_token", "per_char", "per_byte", "unconditional")
 """How log-likelihoods of texts of different length are compared. ``unconditional`` subtracts the
@@ -32,8 +34,9 @@ class Question:
     """A row made ready for ``score_choices``.
 
     Args:
-        how: ``token`` (labels by their first tokens), ``sequence`` (labels by all their tokens),
-            ``sequence+end`` (and the end of turn, where a label begins another) or ``text``.
+        how: ``token`` (labels by their first tokens), ``sequence`` (labels by all their tokens,
+            answers by as many as tell them apart), ``sequence+end`` (whole, and the end of turn,
+            where one begins another) or ``text``.
         neutral: of ``text``, where it is asked for: the choices behind ``NEUTRAL``.
         beyond: of ``text``: how many tokens of the end of turn follow a choice.
     """
@@ -64,21 +67,27 @@ class Encoder:
         except ValueError:  # no end of turn to be scored
             self._end = []
 
-    def __call__(self, messages: list[dict], choices: tuple[str, ...]) -> Question:
+    def __call__(
+        self, messages: list[dict], choices: tuple[str, ...], trained: tuple[str, ...] = ()
+    ) -> Question:
         """
+        Args:
+            trained: of labels: the answer that training writes for each, where that is more than
+                the label.
+
         Raises:
             ValueError: fewer than two choices, an empty one, two alike (as text or as tokens); the
-                chat template refuses the messages.
+                chat template refuses the messages; not an answer a choice.
         """
-        texts = tuple(choice.strip() for choice in choices)
-        if len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
-            raise ValueError(f"the choices {list(choices)} are not two or more different texts")
+        texts, answers = _texts(choices), _texts(trained or choices)
+        if len(answers) != len(texts):
+            raise ValueError(f"{len(answers)} trained answers for {len(texts)} choices")
         if self._score == "text":
             prompt, targets = encode_answers(self._tokenizer, messages, list(texts))
         else:
-            prompt, targets = self._label_targets(messages, texts)
+            prompt, targets = self._label_targets(messages, answers)
         if not all(targets) or len(set(map(tuple, targets))) < len(targets):
-            raise ValueError(f"the choices {list(choices)} are not different in tokens")
+            raise ValueError(f"the choices {list(answers)} are not different in tokens")
         if self._score == "text":
             unasked = None
             if self._unconditional:
@@ -91,6 +100,8 @@ class Encoder:
             return Question(texts, "token", Prompt(prompt, [Branch([], [firsts])]))
         begins = any(b[: len(a)] == a for a in targets for b in targets if a is not b)
         end = self._end if begins else []
+        if trained and not begins:
+            targets = _beginnings(targets)
         branches = [_sequence(target, end) for target in targets]
         return Question(texts, "sequence+end" if end else "sequence", Prompt(prompt, branches))
 
@@ -105,6 +116,19 @@ class Encoder:
         if key not in self._labels:
             self._labels[key] = encode_answers(self._tokenizer, messages, list(labels))[1]
         return prompt, self._labels[key]
+
+
+def _texts(choices: tuple[str, ...]) -> tuple[str, ...]:
+    texts = tuple(choice.strip() for choice in choices)
+    if len(texts) < 2 or not all(texts) or len(set(texts)) < len(texts):
+        raise ValueError(f"the choices {list(choices)} are not two or more different texts")
+    return texts
+
+
+def _beginnings(targets: list[list[int]]) -> list[list[int]]:
+    """Of each target the shortest beginning that no other has."""
+    others = ((a, [b for b in targets if b is not a]) for a in targets)
+    return [a[: max(common([a, b]) for b in rest) + 1] for a, rest in others]
 
 
 def _sequence(target: list[int], end: list[int]) -> Branch:
@@ -191,15 +215,18 @@ def label_scores(question: Question, found: list[list[list[float]]]) -> dict:
     """
     values = found[0][0] if question.how == "token" else [_sum(value) for value in found]
     logs, total = normalized(values)
+    return {**spread(logs), "mass": math.exp(total), "scored": question.how}
+
+
+def spread(logs: list[float]) -> dict:
+    """``probabilities, log_probabilities, margin, entropy`` of log-probabilities over choices."""
     probabilities = [math.exp(value) for value in logs]
     best, second = sorted(probabilities, reverse=True)[:2]
     return {
         "probabilities": probabilities,
         "log_probabilities": logs,
-        "mass": math.exp(total),
         "margin": best - second,
         "entropy": -math.fsum(p * value for p, value in zip(probabilities, logs, strict=True) if p),
-        "scored": question.how,
     }
 
 

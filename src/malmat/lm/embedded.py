@@ -12,10 +12,12 @@ from typing import Any
 from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.files import file_digest, sync_folder
-from malmat.lm import chat
+from malmat.lm import templates
 
 EMBEDDED_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 EMBEDDED = "embedded"
+EMBEDDED_HUB = "google/gemma-3-270m"
+"""The model that it was made from, quantized once on the way."""
 
 
 EMBEDDED_FORMAT = 2
@@ -88,7 +90,7 @@ def _convert_weights(gguf: Path, folder: Path) -> None:
     # an unquantized model of the same shape takes the weights over.
     config = loaded.config
     del config.quantization_config
-    config._name_or_path = "google/gemma-3-270m"
+    config._name_or_path = EMBEDDED_HUB
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.load_state_dict(loaded.state_dict())
     end_of_turn = 106
@@ -152,5 +154,5 @@ def _convert_tokenizer(gguf: Path, folder: Path) -> None:
             if kind == control or (kind == user_defined and "▁" not in piece)
         ]
     )
-    tokenizer.chat_template = chat.GEMMA_TEMPLATE
+    tokenizer.chat_template = templates.GEMMA_TEMPLATE
     tokenizer.save_pretrained(folder)

@@ -70,7 +70,9 @@ def _write(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stops[0]
     seeds = torch.tensor(seeds, device=device)
     written = torch.full((len(prompts), most), pad, device=device)
-    spared = [*stops, *sorted(breaks)]
+    # On the device once: a copy a step is a wait for the GPU each.
+    ends = torch.tensor(stops, device=device, dtype=torch.long)
+    spared = torch.tensor([*stops, *sorted(breaks)], device=device, dtype=torch.long)
     rows = torch.arange(len(prompts), device=device)  # the places in ``written`` of those at work
     ended = torch.zeros_like(rows, dtype=torch.bool)
     with torch.inference_mode():
@@ -81,7 +83,7 @@ def _write(
                 logits = last_logits(model, ids, mask, cache)
             chosen = choose(logits, seen, seeds[rows], step, sampling, spared)
             written[rows, step] = chosen
-            ended |= torch.isin(chosen, torch.tensor(stops, device=device))
+            ended |= torch.isin(chosen, ends)
             ids = chosen[:, None]
             seen = torch.cat([seen, ids], 1)
             mask = torch.nn.functional.pad(mask, (0, 1), value=1)

@@ -14,8 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from malmat.errors import InputError
-from malmat.lm import chat
-from malmat.lm.embedded import EMBEDDED, EMBEDDED_FORMAT, EMBEDDED_SHA256, convert_embedded
+from malmat.lm import templates
+from malmat.lm.device import attention, check_driver, default_dtype, sharded
+from malmat.lm.embedded import (
+    EMBEDDED,
+    EMBEDDED_FORMAT,
+    EMBEDDED_SHA256,
+    convert_embedded,
+    embedded_folder,
+)
+from malmat.lm.remote import mend_tied_weights
+
+RUN_FILE = "run.json"
+"""What a training run says of itself, in the folder that it leaves."""
 
 OWN_BASE = "base"
 """The folder in an adapter's folder that holds its base, where that is a merged model."""
@@ -30,6 +41,8 @@ def quiet() -> None:
     transformers_logging.disable_progress_bar()
     # bitsandbytes notes at import that an optional CPU kernel package is not there.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    # torchao names each library that it has for other machines.
+    logging.getLogger("torchao").setLevel(logging.ERROR)
 
 
 def resolve(name: str) -> str:
@@ -49,7 +62,7 @@ def resolve(name: str) -> str:
                 field="model_name",
                 fix="Give a model's or an adapter's folder.",
             )
-        return str(path)
+        return str(path.absolute())
     parts = name.split("/")
     if name.startswith((".", "/", "~")) or len(parts) != 2 or not all(parts):
         raise InputError(
@@ -73,13 +86,51 @@ def check_model(name: str, adapter: str | None = None) -> None:
 
 
 def base_of(folder: str | Path) -> str | None:
-    """The base model an adapter folder was trained on, or None if it is no adapter."""
-    config = Path(folder) / "adapter_config.json"
+    """The base model an adapter folder was trained on, or None if it is no adapter.
+
+    ``embedded`` where the adapter names the folder that the embedded model is converted to, here
+    or on the machine that it was trained on.
+    """
+    folder = Path(folder)
+    config = folder / "adapter_config.json"
     if not config.is_file():
         return None
-    if (Path(folder) / OWN_BASE / "config.json").is_file():
-        return str(Path(folder) / OWN_BASE)
-    return json.loads(config.read_text())["base_model_name_or_path"]
+    if (folder / OWN_BASE / "config.json").is_file():
+        return str(folder / OWN_BASE)
+    named = json.loads(config.read_text())["base_model_name_or_path"]
+    place = Path(named)
+    if place.is_absolute() and place.name == embedded_folder().name:
+        moved = not place.is_dir() and _trained_on(folder) == EMBEDDED
+        return EMBEDDED if moved or place == embedded_folder().absolute() else named
+    return named
+
+
+def _trained_on(folder: Path) -> str | None:
+    """The ``--model_name`` of the run that left a folder, by its run.json."""
+    try:
+        return json.loads((folder / RUN_FILE).read_text())["settings"]["model_name"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def resolve_base(adapter: str | Path) -> str:
+    """What ``from_pretrained`` takes for the base of an adapter folder.
+
+    Raises:
+        InputError: no such model, with its name and who names it.
+    """
+    base = base_of(adapter) or ""
+    try:
+        return resolve(base)
+    except InputError:
+        if base == EMBEDDED:
+            raise
+        raise InputError(
+            f"the adapter's base model '{base}' is not there",
+            path=Path(adapter) / "adapter_config.json",
+            field="base_model_name_or_path",
+            fix="Write into that field where it is: a folder, or a hub id 'owner/name'.",
+        ) from None
 
 
 def short_name(name: str) -> str:
@@ -102,7 +153,7 @@ def fingerprint(name: str) -> str:
     for file in sorted(folder.glob("*")):
         if file.suffix not in (".safetensors", ".json", ".jinja", ".model") or not file.is_file():
             continue
-        if file.name in ("run.json", "trainer_state.json"):  # times and paths, not the model
+        if file.name in (RUN_FILE, "trainer_state.json"):  # times and paths, not the model
             continue
         size = file.stat().st_size
         total.update(f"{file.name}\0{size}\0".encode())
@@ -125,15 +176,15 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False, revision: str 
     from transformers import AutoTokenizer
 
     source = resolve(name)
-    if (base := base_of(source)) and not (Path(source) / "tokenizer_config.json").exists():
-        source = resolve(base)
+    if base_of(source) and not (Path(source) / "tokenizer_config.json").exists():
+        source = resolve_base(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             source, trust_remote_code=trust_remote_code, revision=revision
         )
     except Exception as error:
         raise no_model(name, error) from None
-    if given := chat.give_template(tokenizer):
+    if given := templates.give_template(tokenizer):
         print(f"  the tokenizer has no chat template: {given}'s is used")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -151,6 +202,7 @@ def load_model(
     revision: str | None = None,
     merge: bool = True,
     device: str = "auto",
+    packed: bool = False,
 ) -> Any:
     """The model, in evaluation mode.
 
@@ -163,41 +215,57 @@ def load_model(
         merge: fold the adapter into the weights (faster; not for training, nor into
             weights that are quantized, which would round it away).
         device: ``auto``, the best there is, or ``cpu``.
+        packed: rows of several examples will be read (``device.attention``).
 
     Raises:
         InputError: no such model or adapter.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     quiet()
     source = resolve(name)
-    if base := base_of(source):
+    if base_of(source):
         if adapter:
             raise InputError("is an adapter itself", field="model_name", path=name)
-        source, adapter = resolve(base), source
+        name, adapter = base_of(source) or name, source
+        source = resolve_base(adapter)
     if dtype == "auto":
         dtype = default_dtype()
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantization:
         options["quantization_config"] = _quantized(quantization, options["dtype"])
+    if device == "auto":
+        check_driver()
     if torch.cuda.is_available() and device == "auto":
         if not sharded():  # FSDP and DeepSpeed place the weights themselves
             options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
-        options["attn_implementation"] = attention()
+        options["attn_implementation"] = attention(packed=packed)
+    options |= {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            trust_remote_code=trust_remote_code,
-            revision=revision,
-            use_safetensors=True,
-            **options,
-        )
+        if trust_remote_code:
+            mend_tied_weights(source, revision)
+        model = _from_pretrained(source, options)
     except Exception as error:
         raise no_model(name, error) from None
     if adapter:
         model = _adapted(model, adapter, merge)
     return model.eval()
+
+
+def _from_pretrained(source: str, options: dict[str, Any]) -> Any:
+    """The model; with SDPA where FlashAttention was asked for and cannot be had: the model may
+    not take it, or its kernel may be on a hub that is out of reach."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **options)
+    except (ImportError, ValueError, OSError) as error:
+        if options.get("attn_implementation") != "flash_attention_2":
+            raise
+        options = options | {"attn_implementation": "sdpa"}
+        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **options)
+        print(f"  attention by SDPA: FlashAttention cannot be had here ({str(error)[:120]})")
+        return model
 
 
 def _quantized(quantization: str, dtype: Any) -> Any:
@@ -234,43 +302,27 @@ def _adapted(model: Any, adapter: str, merge: bool) -> Any:
 
 
 def _untie(model: Any) -> None:
-    """Give an adapted output head weights of its own where it shares the embeddings', which
-    merging would change along with it."""
+    """Give the output head weights of its own where it shares the embeddings' and one of the two
+    is adapted: merging would change the other along with it."""
     import torch
 
-    head = model.get_output_embeddings()
-    shared = model.get_input_embeddings().weight
-    if hasattr(head, "base_layer") and head.base_layer.weight is shared:
-        head.base_layer.weight = torch.nn.Parameter(shared.detach().clone())
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    adapted = [place for place in (head, embeddings) if hasattr(place, "base_layer")]
+    own = getattr(head, "base_layer", head)
+    if adapted and own is not None and own.weight is embeddings.weight:
+        own.weight = torch.nn.Parameter(own.weight.detach().clone())
         model.config.get_text_config().tie_word_embeddings = False
         model.config.tie_word_embeddings = False
 
 
-def default_dtype() -> str:
-    """bfloat16 where the GPU computes in it, float16 on older GPUs, float32 on the CPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-
-
-def attention() -> str:
-    """FlashAttention 2 where it is installed and the card has it (Ampere and later), else SDPA."""
-    import torch
-    from transformers.utils import is_flash_attn_2_available
-
-    new = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
-    return "flash_attention_2" if new and is_flash_attn_2_available() else "sdpa"
-
-
-def sharded() -> bool:
-    """Whether Accelerate's launcher splits the weights over processes (FSDP, DeepSpeed)."""
-    names = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
-    return any(os.environ.get(name, "").lower() in ("true", "1") for name in names)
-
-
 def no_model(name: str, error: Exception) -> InputError:
+    """The error of a model that could not be loaded, with the way out."""
+    if "trust_remote_code" in str(error):
+        return InputError(
+            f"'{name}' brings code of its own, which is run only on request",
+            field="trust_remote_code",
+            fix="Read that code, then give --trust_remote_code.",
+        )
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
     return InputError(
         f"'{name}' could not be loaded ({type(error).__name__}: {reason})",

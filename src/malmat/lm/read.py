@@ -77,15 +77,16 @@ class Reading:
     ends: torch.Tensor
 
 
-def joined(parts: list[tuple[Reading, list[int]]]) -> Reading:
+def joined(parts: list[tuple[Reading, list[int]]], room: int = 0) -> Reading:
     """Rows of several readings as one, their last tokens in the last column (padded on the left).
 
     Args:
         parts: readings and the rows that are taken of each, repeated at will.
+        room: tokens that are about to follow.
     """
     import torch
 
-    from malmat.lm.cache import gathered
+    from malmat.lm.cache import ROOM, gathered
 
     lengths = torch.cat([reading.lengths[rows] for reading, rows in parts])
     width = int(lengths.max())
@@ -94,23 +95,22 @@ def joined(parts: list[tuple[Reading, list[int]]]) -> Reading:
         back = torch.arange(width, device=lengths.device) - width
         columns = (reading.ends[rows][:, None] + back).clamp(min=0)
         taken.append((reading.cache, torch.tensor(rows, device=lengths.device), columns))
-    return Reading(gathered(taken), lengths, torch.full_like(lengths, width))
+    return Reading(gathered(taken, room or ROOM), lengths, torch.full_like(lengths, width))
 
 
 def extend(
     model: Any,
-    reading: Reading | None,
-    parents: list[int],
+    parts: list[tuple[Reading, list[int]]],
     tokens: list[list[int]],
     pad: int,
     places: list[tuple[int, int]],
 ) -> tuple[Reading, torch.Tensor]:
-    """Read on: row ``n`` is the reading's row ``parents[n]``, followed by ``tokens[n]``.
+    """Read on: row ``n`` is the n-th of the rows of ``parts``, followed by ``tokens[n]``.
 
     The new tokens are padded on the right, where no token sees the padding.
 
     Args:
-        reading: None for nothing; ``parents`` is passed over then.
+        parts: as ``joined`` takes them; [] where nothing was read before.
         places: (row, place among its new tokens) where logits are wanted.
 
     Returns:
@@ -122,12 +122,13 @@ def extend(
 
     device = model.device
     sizes = torch.tensor([len(new) for new in tokens], device=device)
-    if reading is None:
-        start, lengths = new_cache(model), torch.zeros_like(sizes)
-    else:
-        aligned = joined([(reading, parents)])
+    widest = max(map(len, tokens))
+    if parts:
+        aligned = joined(parts, widest)
         start, lengths = aligned.cache, aligned.lengths
-    width, widest = int(lengths.max()), max(map(len, tokens))
+    else:
+        start, lengths = new_cache(model), torch.zeros_like(sizes)
+    width = int(lengths.max())
     ids = torch.tensor([[*new, *[pad] * (widest - len(new))] for new in tokens], device=device)
     mask = torch.ones((len(tokens), width + widest), dtype=torch.long, device=device)
     mask[:, :width] = torch.arange(width, device=device) >= width - lengths[:, None]
@@ -184,16 +185,17 @@ def read_prompts(
     ids, mask = padded(prompts, pad, model.device)
     if not has_room(start):
         return last_logits(model, ids, mask, start), start, ids, mask
-    beginning, shared = None, 0
+    beginning, shared = [], 0
     if len(prompts) > 1:  # of the shortest, one token has to be left
         shared = min(common(prompts), min(map(len, prompts)) - 1)
     if shared:
-        beginning, _ = extend(model, None, [0], [prompts[0][:shared]], pad, [(0, 0)])
+        beginning = [extend(model, [], [prompts[0][:shared]], pad, [(0, 0)])[0]]
     parts, logits = [], []
     for first in range(0, len(prompts), PREFILL_ROWS):
         rest = [prompt[shared:] for prompt in prompts[first : first + PREFILL_ROWS]]
         ends = [(row, len(tokens) - 1) for row, tokens in enumerate(rest)]
-        reading, found = extend(model, beginning, [0] * len(rest), rest, pad, ends)
+        above = [(reading, [0] * len(rest)) for reading in beginning]
+        reading, found = extend(model, above, rest, pad, ends)
         parts.append((reading, [*range(len(rest))]))
         logits.append(found)
     return torch.cat(logits), joined(parts).cache, ids, mask

@@ -78,7 +78,7 @@ def choose(
     seeds: torch.Tensor,
     step: int,
     sampling: Sampling,
-    spared: list[int],
+    spared: list[int] | torch.Tensor,
 ) -> torch.Tensor:
     """The next token of each row. ``logits`` (rows, vocabulary) are changed in place: at 64 rows
     of the embedded model each copy of them takes as long as the search for the best 20.

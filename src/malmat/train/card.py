@@ -9,7 +9,10 @@ from typing import Any
 from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.files import check_fields, read_json
+from malmat.lm.chat import THINKING_OFF
+from malmat.lm.embedded import EMBEDDED, EMBEDDED_HUB
 from malmat.lm.load import short_name
+from malmat.train.record import json_of
 
 CARD_SETTINGS = (
     "method",
@@ -22,12 +25,14 @@ CARD_SETTINGS = (
     "warmup_ratio",
     "weight_decay",
     "optim",
+    "optim_args",
     "max_seq_length",
     "lora_r",
     "lora_alpha",
     "lora_dropout",
     "lora_modules",
     "use_rslora",
+    "use_dora",
     "beta",
     "seed",
 )
@@ -91,12 +96,25 @@ def model_card(record: dict) -> str:
         name=short_name(settings["model_name"]),
         full=settings["method"].endswith("full"),
         own=record["base"] != settings["model_name"],  # the adapter stands on a merged model
+        hub=_hub_id(record["base"]),
+        local=record["base"] == EMBEDDED or Path(record["base"]).is_dir(),
+        switches=", ".join(f"{name}={value}" for name, value in THINKING_OFF.items()),
         shown={k: ", ".join(v) if isinstance(v, list) else v for k, v in shown.items()},
         before=before[0] if before else None,
         worded=f"the wording of {constant} in {wording_file}" if record["wording"] else None,
         terms=terms,
         quoted=json.dumps(terms, ensure_ascii=False),
     )
+
+
+def _hub_id(base: str) -> str | None:
+    """The hub's name of a base model; of a folder, what its config says that it was."""
+    if base == EMBEDDED:
+        return EMBEDDED_HUB
+    if Path(base).is_dir():
+        base = json_of(Path(base) / "config.json").get("_name_or_path") or ""
+    owner, slash, name = base.partition("/")
+    return base if owner.strip(".~") and slash and name and "/" not in name else None
 
 
 def loss_curve(losses: list[dict], path: Path) -> None:

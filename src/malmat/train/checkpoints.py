@@ -50,7 +50,9 @@ def clear(output: Path) -> None:
         named = {}
     (output / COMPLETE_FILE).unlink(missing_ok=True)
     for name in named:
-        (output / name).unlink(missing_ok=True)
+        file = output / name
+        if file.resolve().is_relative_to(output.resolve()):  # a seal that came with a download
+            file.unlink(missing_ok=True)
     for folder in [*all_checkpoints(output), *(output / name for name in ("merged", "base"))]:
         shutil.rmtree(folder, ignore_errors=True)
 

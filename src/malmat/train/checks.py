@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malmat.errors import InputError
 from malmat.lm import chat
-from malmat.lm.chat import IGNORE
-from malmat.lm.load import no_model, quiet, resolve, sharded
+from malmat.lm.chat import EMPTY_THOUGHT
+from malmat.lm.device import check_driver, sharded
+from malmat.lm.load import no_model, quiet, resolve
+from malmat.lm.remote import check_own_code
+from malmat.messages import trained_turns
+from malmat.train.labels import check_example, check_turns, count_labels, spans
 from malmat.train.lora import is_adapter
 from malmat.train.memory import PARTS
+from malmat.train.optimizer import check_optimizer
 from malmat.train.record import root_of
 from malmat.train.settings import TrainSettings
 
@@ -35,9 +39,6 @@ _PROBE = [
 ]
 
 
-_EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*")
-
-
 _ROUND_TRIPS = 500
 """Conversations rendered a second time; more would take longer than the rest together."""
 
@@ -49,17 +50,17 @@ def check_settings(settings: TrainSettings) -> None:
         InputError: naming the option.
     """
     quiet()
+    check_driver()
     from transformers import SchedulerType
-    from transformers.training_args import OptimizerNames
 
     for field, known in (
         ("lr_scheduler_type", [name.value for name in SchedulerType]),
-        ("optim", [name.value for name in OptimizerNames]),
         ("report_to", ["tensorboard", "wandb", "trackio", "none"]),
     ):
         value = getattr(settings, field)
         if value not in known:
             raise InputError(f"unknown: '{value}'", field=field, fix=f"One of {', '.join(known)}.")
+    check_optimizer(settings)
     if settings.report_to != "none" and not importlib.util.find_spec(settings.report_to):
         raise InputError(
             f"{settings.report_to} is not installed",
@@ -73,10 +74,43 @@ def check_settings(settings: TrainSettings) -> None:
         raise InputError(
             "needs held-out rows", field="early_stopping_patience", fix="Give --eval_data_path."
         )
+    if settings.pack_by and settings.preferences:
+        raise InputError("preference rows are not packed", field="pack_by", fix="Leave it out.")
+    if settings.trust_remote_code:
+        check_own_code(resolve(root_of(settings.model_name)))
     if settings.merge:
         _check_merge(settings)
     if sharded():
         _check_sharded(settings)
+
+
+def check_vocabulary(settings: TrainSettings, tokenizer: Any, rows: Iterable[list[int]]) -> None:
+    """Refuse tokens that the model has no embedding for, as far as its config tells.
+
+    Args:
+        rows: token ids of all texts, in training and held out.
+
+    Raises:
+        InputError: naming the token.
+    """
+    from transformers import AutoConfig
+
+    source = resolve(root_of(settings.model_name))
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=settings.trust_remote_code)
+    except (OSError, ValueError):  # said when the model is loaded
+        return
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    largest = max(tokenizer.pad_token_id or 0, max(max(ids) for ids in rows))
+    if size is not None and largest >= size:
+        token = tokenizer.convert_ids_to_tokens(largest)
+        raise InputError(
+            f"token {largest} of the tokenizer ({token!r}) is beyond the model's {size} embeddings",
+            path=settings.model_name,
+            field="model_name",
+            fix="Use the model's own tokenizer, or resize its embeddings (resize_token_embeddings) "
+            "and save it.",
+        )
 
 
 def _check_merge(settings: TrainSettings) -> None:
@@ -116,6 +150,7 @@ def check(
     *,
     pad_token_id: int | None = None,
     skipped: int = 0,
+    shortened: int = 0,
     batch_size: int = 1,
 ) -> dict[str, Any]:
     """Check encoded examples, and the template they were rendered with.
@@ -126,13 +161,15 @@ def check(
             spread over the data, are rendered again as inference does it.
         pad_token_id: default: the tokenizer's.
         skipped: rows left out as too long, to be counted.
+        shortened: conversations that are trained up to the last answer that fits, likewise.
         batch_size: examples a device and step, for the greatest batch.
 
     Returns:
-        ``examples, skipped, tokens, labelled_tokens, labelled_share, mean, median, p95,
-        longest`` (tokens an example), ``worst_tokens, worst_labelled`` (of the batch with
-        the longest examples), ``terminator``, ``terminators`` (where generation stops),
-        ``pad_is_terminator``, ``thinking`` (``off``, or None where the template knows none).
+        ``examples, answers, skipped, shortened, tokens, labelled_tokens, labelled_share``,
+        ``mean, median, p95, longest`` (tokens an example), ``worst_tokens, worst_labelled`` (of
+        the batch with the longest examples), ``terminator, terminators`` (where generation stops),
+        ``pad_is_terminator``, ``thinking`` (``off``, or None where the template knows none),
+        ``date`` (that the template writes into a prompt, or None).
 
     Raises:
         ValueError: an example whose labels are not the answer with the turn's end, two
@@ -146,16 +183,19 @@ def check(
     round_trip(tokenizer, _PROBE)
     stops = set(chat.terminators(tokenizer))
     for number, example in enumerate(examples, 1):
-        _check_example(tokenizer, example, end, stops, number)
+        check_example(tokenizer, example, end, stops, number)
     _check_prompts(tokenizer, examples, conversations)
     stop = end[-1]
     pad = tokenizer.pad_token_id if pad_token_id is None else pad_token_id
     return {
-        **_counts(examples, skipped, batch_size),
+        **_counts(examples, batch_size),
+        "skipped": skipped,
+        "shortened": shortened,
         "terminator": tokenizer.convert_ids_to_tokens(stop),
         "terminators": tokenizer.convert_ids_to_tokens(chat.terminators(tokenizer)),
         "pad_is_terminator": pad == stop,
         "thinking": thinking,
+        "date": chat.date_in_prompt(tokenizer),
     }
 
 
@@ -170,26 +210,21 @@ def _check_prompts(
     if len(conversations) != len(examples):
         raise ValueError(f"{len(conversations)} conversations for {len(examples)} examples")
     for index in range(0, len(examples), math.ceil(len(examples) / _ROUND_TRIPS)):
-        messages, ids = conversations[index], examples[index]["input_ids"]
-        prompt = chat.encode_prompt(tokenizer, messages[:-1])
-        if _labelled_from(examples[index]) != len(prompt) or ids[: len(prompt)] != prompt:
-            raise ValueError(
-                f"example {index + 1}: the prompt trained on is not the one of inference"
-            )
-        round_trip(tokenizer, messages, number=index + 1)
+        messages = conversations[index]
+        check_turns(tokenizer, examples[index], messages, index + 1)
+        for turn in trained_turns(messages):
+            round_trip(tokenizer, messages[: turn + 1], number=index + 1)
 
 
-def _counts(
-    examples: Sequence[dict[str, list[int]]], skipped: int, batch_size: int
-) -> dict[str, Any]:
+def _counts(examples: Sequence[dict[str, list[int]]], batch_size: int) -> dict[str, Any]:
     """Numbers of examples and tokens, and the greatest batch."""
     lengths = sorted(len(example["input_ids"]) for example in examples)
-    labelled = [_count_labels(example) for example in examples]
+    labelled = [count_labels(example) for example in examples]
     largest = sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"]))
     largest = largest[:batch_size]
     return {
         "examples": len(examples),
-        "skipped": skipped,
+        "answers": sum(len(spans(example["labels"])) for example in examples),
         "tokens": sum(lengths),
         "labelled_tokens": sum(labelled),
         "labelled_share": round(sum(labelled) / sum(lengths), 4),
@@ -209,45 +244,6 @@ def _quantile(ordered: list[int], share: float) -> int:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _labelled_from(example: dict[str, list[int]]) -> int:
-    labels = example["labels"]
-    return next((n for n, label in enumerate(labels) if label != IGNORE), len(labels))
-
-
-def _count_labels(example: dict[str, list[int]]) -> int:
-    return sum(label != IGNORE for label in example["labels"])
-
-
-def _check_example(
-    tokenizer: PreTrainedTokenizerBase,
-    example: dict[str, list[int]],
-    end: list[int],
-    stops: set[int],
-    number: int,
-) -> None:
-    ids, labels = example["input_ids"], example["labels"]
-    start = _labelled_from(example)
-    if len(ids) != len(labels) or start == len(labels):
-        raise ValueError(f"example {number} has no labelled token")
-    if labels[-len(end) :] != end:
-        raise ValueError(
-            f"example {number}: the end of turn {tokenizer.convert_ids_to_tokens(end)} carries no "
-            "label: the model would never stop"
-        )
-    if start == 0:
-        raise ValueError(f"example {number}: the loss falls on the prompt, too")
-    if labels[start:] != ids[start:]:
-        raise ValueError(f"example {number}: labels are not the tokens of the answer")
-    bos = tokenizer.bos_token_id
-    if bos is not None and ids[:2] == [bos, bos]:
-        raise ValueError(f"example {number}: the prompt begins with two <bos> tokens")
-    if stops & set(ids[start : -len(end)]):
-        raise ValueError(
-            f"example {number}: the answer holds a token that ends the turn in its middle: "
-            f"{tokenizer.decode(ids[start:])[:80]!r}"
-        )
-
-
 def thinking_off(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """``off`` where the template writes or knows a thinking block, None where it does not.
 
@@ -262,7 +258,7 @@ def thinking_off(tokenizer: PreTrainedTokenizerBase) -> str | None:
             "switched off: answers would be trained as thoughts; use the instruct model"
         )
     known = any(name in str(tokenizer.chat_template) for name in chat.THINKING_OFF)
-    return "off" if known or _EMPTY_THOUGHT.search(prompt) else None
+    return "off" if known or EMPTY_THOUGHT.search(prompt) else None
 
 
 def round_trip(
@@ -271,7 +267,8 @@ def round_trip(
     """Whether a whole conversation is the prompt of inference, the answer and the end of turn.
 
     An empty thinking block is passed over: some templates (EXAONE 4) write it before
-    an answer in the making only. What is trained is what inference sees.
+    an answer in the making only. What is trained is what inference sees. White space that the
+    template writes before an answer is part of what is trained.
 
     Raises:
         ValueError: saying where the two renderings part.
@@ -279,8 +276,8 @@ def round_trip(
     prompt = chat.render_prompt(tokenizer, messages[:-1])
     answer = messages[-1]["content"].strip()
     trained = [*messages[:-1], {**messages[-1], "content": answer}]
-    whole = _EMPTY_THOUGHT.sub("", chat.render_conversation(tokenizer, trained))
-    expected = _EMPTY_THOUGHT.sub("", prompt) + answer
+    whole = EMPTY_THOUGHT.sub("", chat.render_conversation(tokenizer, trained))
+    expected = EMPTY_THOUGHT.sub("", prompt) + chat.answer_lead(tokenizer) + answer
     if whole.startswith(expected):
         return
     at = next((n for n, (a, b) in enumerate(zip(expected, whole, strict=False)) if a != b), None)
@@ -333,8 +330,28 @@ def report(
         + f", generation stops at {', '.join(facts['terminators'])}"
         + ("; thinking is off" if facts["thinking"] else ""),
     ]
+    if facts["answers"] > facts["examples"] or facts["shortened"]:
+        lines.append(
+            f"turns: {facts['answers']:,} answers in {facts['examples']:,} examples"
+            + (
+                f"; {facts['shortened']:,} conversations end early, at the last that fits"
+                if facts["shortened"]
+                else ""
+            )
+        )
+    if date := facts.get("date"):
+        daily = ", so that prompts of another day differ from those trained on"
+        lines.append(
+            f"note: the chat template writes a date into every prompt: {date}"
+            + (daily if date == "today's" else "")
+        )
     if steps:
         lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} examples")
+        if "sequences" in steps:
+            lines.append(
+                f"packing: {facts['examples']:,} examples ride in {steps['sequences']:,} sequences "
+                f"of {steps['tokens']:,} tokens; a step has {steps['a_step']} of them"
+            )
     if estimate:
         lines += _memory_lines(estimate)
     elif steps:
@@ -357,6 +374,8 @@ def _memory_lines(estimate: dict[str, Any]) -> list[str]:
         f"({estimate['device']}): {parts}; {estimate['trained'] / 1e6:,.1f} of "
         f"{estimate['parameters'] / 1e6:,.1f} million parameters are trained"
     ]
+    if estimate["offloaded"]:
+        lines.append(f"memory of the machine beside it: {estimate['offloaded']:.1f} GiB")
     if not estimate["fits"]:
         lines.append(
             "warning: it will hardly fit. A smaller --batch_size with more "

@@ -8,6 +8,7 @@ from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.formats import read_pairs, read_preferences
 from malmat.lm import chat
+from malmat.messages import trained_turns
 from malmat.prompts import fill, load_prompts
 
 
@@ -41,9 +42,12 @@ class Examples:
     Attributes:
         rows: as read.
         encoded: ``{input_ids, labels}``; of preference rows ``{chosen, rejected}``, each so.
-        conversations: the messages of each text (of a preference row: two).
+        conversations: the messages of each text (of a preference row: two), with ``weight: 0``
+            at the answers that are not trained in it.
+        kept: the rows of ``encoded``.
         skipped: rows left out because a text is longer than the limit; a cut one would
             end without its terminator, so none is cut.
+        shortened: conversations whose later answers are left out because they end beyond it.
     """
 
     def __init__(
@@ -66,19 +70,18 @@ class Examples:
             InputError: no row is short enough.
         """
         self.rows = rows
+        self.kept: list[dict] = []
         self.encoded: list[dict] = []
         self.conversations: list[list[dict]] = []
+        self.skipped = self.shortened = 0
         for row in rows:
-            texts = conversations(row, wording)
-            encoded = [chat.encode_example(tokenizer, messages) for messages in texts]
-            if max(len(example["input_ids"]) for example in encoded) > max_length:
-                continue
-            self.conversations += texts
-            sides = ("chosen", "rejected")
-            self.encoded.append(
-                dict(zip(sides, encoded, strict=True)) if "chosen" in row else encoded[0]
-            )
-        self.skipped = len(rows) - len(self.encoded)
+            if "chosen" in row:
+                found = self._add_preference(conversations(row, wording), tokenizer, max_length)
+            else:
+                [messages] = conversations(row, wording)
+                found = self._add_conversation(messages, tokenizer, max_length)
+            self.skipped += not found
+            self.kept += [row] * (len(self.encoded) - len(self.kept))
         if not self.encoded:
             raise InputError(
                 f"no example is {max_length} tokens or shorter",
@@ -86,6 +89,30 @@ class Examples:
                 field="max_seq_length",
                 fix="Raise --max_seq_length.",
             )
+
+    def _add_preference(self, texts: list[list[dict]], tokenizer: Any, max_length: int) -> bool:
+        """Add a preference row; False where one of its texts is too long."""
+        encoded = [chat.encode_example(tokenizer, messages) for messages in texts]
+        if max(len(example["input_ids"]) for example in encoded) > max_length:
+            return False
+        self.conversations += texts
+        self.encoded.append(dict(zip(("chosen", "rejected"), encoded, strict=True)))
+        return True
+
+    def _add_conversation(self, messages: list[dict], tokenizer: Any, max_length: int) -> bool:
+        """Add the examples of a conversation; False where each of its answers ends too late."""
+        turns = trained_turns(messages)
+        parts = chat.encode_conversation(tokenizer, messages, turns, max_length)
+        for example, inside in parts:
+            self.encoded.append(example)
+            self.conversations.append(
+                [
+                    {**one, "weight": 0} if one["role"] == "assistant" and n not in inside else one
+                    for n, one in enumerate(messages[: inside[-1] + 1])
+                ]
+            )
+        self.shortened += 0 < sum(len(inside) for _, inside in parts) < len(turns)
+        return bool(parts)
 
     def texts(self) -> list[dict]:
         """Every ``{input_ids, labels}``, of a preference row two."""

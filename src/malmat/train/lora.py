@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from malmat.cli import positive
 from malmat.errors import InputError
 from malmat.files import read_json, write_json
-from malmat.lm.chat import terminators
 from malmat.lm.load import OWN_BASE, base_of, fingerprint, load_model, load_tokenizer
 from malmat.train.checkpoints import is_whole, seal
+from malmat.train.generation import prepare_generation
 from malmat.train.settings import LoraSettings, TrainSettings
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -42,7 +45,8 @@ def base_and_adapter(settings: TrainSettings) -> tuple[Any, Any]:
     there is merged first.
 
     rsLoRA: Kalajdzievski (2023), *A Rank Stabilization Scaling Factor for Fine-Tuning with
-    LoRA*. QLoRA: Dettmers et al. (2023).
+    LoRA*. QLoRA: Dettmers et al. (2023). DoRA: Liu et al. (2024), *Weight-Decomposed Low-Rank
+    Adaptation*.
 
     Raises:
         InputError: no such model, or none of the modules is in it.
@@ -56,6 +60,7 @@ def base_and_adapter(settings: TrainSettings) -> tuple[Any, Any]:
         merged_base(settings),
         quantization=lora.quantization,
         trust_remote_code=settings.trust_remote_code,
+        packed=True,
     ).train()
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     if missing := [m for m in lora.lora_modules if m != "all-linear" and m not in names]:
@@ -77,6 +82,7 @@ def base_and_adapter(settings: TrainSettings) -> tuple[Any, Any]:
         lora_dropout=lora.lora_dropout,
         target_modules=target_modules(lora),
         use_rslora=lora.use_rslora,
+        use_dora=bool(lora.use_dora),
     )
 
 
@@ -90,13 +96,33 @@ def write_merged(adapter: str | Path, folder: Path, *, trust_remote_code: bool =
 
     The base is loaded anew without quantization, since weights that went through 4 bits would
     carry their rounding into the merged model, and on the CPU, beside a card that may be full.
+    Where Unsloth has patched transformers' classes, another process does it.
     """
+    if "unsloth" in sys.modules:
+        _write_merged_apart(adapter, folder, trust_remote_code)
+        return
     model = load_model(str(adapter), device="cpu", trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
-    model.generation_config.eos_token_id = terminators(tokenizer, model.generation_config)
+    prepare_generation(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     seal(folder)
+
+
+def _write_merged_apart(adapter: str | Path, folder: Path, trust_remote_code: bool) -> None:
+    """``write_merged`` in a process of its own, with this one's import path.
+
+    Raises:
+        RuntimeError: it failed, with its last line.
+    """
+    call = "import sys; from malmat.train.lora import write_merged; from pathlib import Path; "
+    call += "write_merged(sys.argv[1], Path(sys.argv[2]), trust_remote_code=sys.argv[3] == 'True')"
+    words = [sys.executable, "-c", call, str(adapter), str(folder), str(trust_remote_code)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    result = subprocess.run(words, env=environment, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or [f"exit {result.returncode}"]
+        raise RuntimeError(f"merging {adapter} failed: {lines[-1]}")
 
 
 def merged_base(settings: TrainSettings) -> str:

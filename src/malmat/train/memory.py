@@ -25,20 +25,22 @@ width of the queries and k·d that of the keys:
 
 It is an estimate. Against the peak memory of eight runs of Gemma 3 270M on the CPU (full
 and LoRA, batch 1 and 8, two optimizers) it was from 15 % too low to 16 % too high; on a
-GPU, kernels and fragmentation differ. ``shards`` divides
-weights, gradients and states (FSDP, ZeRO-3). Paged optimizers can move their states
-to the machine's memory; they are counted on the card.
+GPU, kernels and fragmentation differ. ``shards`` divides weights, gradients and states (FSDP,
+ZeRO-3), and trained weights are float32 there. Paged optimizers can move their states to the
+machine's memory; they are counted on the card.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from malmat.errors import InputError
-from malmat.lm.load import base_of
+from malmat.lm.device import default_dtype
+from malmat.lm.load import base_of, resolve, resolve_base
+from malmat.lm.remote import mend_tied_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -73,15 +75,24 @@ def memory(
     lora_modules: Sequence[str] | str = "all-linear",
     optim: str = "adamw_8bit",
     gradient_checkpointing: bool = False,
-    shards: int = 1,
+    shards: int | None = None,
+    offload: Collection[str] = (),
+    embeddings_cast: bool = True,
     trust_remote_code: bool = False,
 ) -> dict[str, Any] | None:
     """What training will hold at its peak, in GiB, against the card or the machine.
 
+    Args:
+        shards: the processes that FSDP or ZeRO-3 split weights, gradients and states over;
+            None: they are not split.
+        offload: of ``weights, gradients, optimizer``, those in the machine's memory.
+        embeddings_cast: whether what is not quantized is cast to float32.
+
     Returns:
         ``parameters, trained, weights, gradients, optimizer, activations, logits,
-        workspace, total`` and ``available`` (GiB), ``device``, ``fits``; None where the
-        config cannot be read without the model's own code.
+        workspace, total`` and ``available`` (GiB), ``device``, ``fits``, and ``offloaded`` (GiB
+        of the machine's memory, all processes together); None where the config cannot be read
+        without the model's own code.
 
     Raises:
         InputError: an optimizer whose states are not known.
@@ -89,15 +100,18 @@ def memory(
     net = _skeleton(model, dtype, trust_remote_code)
     if net is None:
         return None
-    parts, parameters, trained = _weights(net, quantization, lora_r, lora_modules, optim)
-    parts = {name: size / shards for name, size in parts.items()}
+    parts, parameters, trained = _weights(
+        net, quantization, lora_r, lora_modules, optim, shards is not None, embeddings_cast
+    )
+    moved = sum(parts[name] for name in offload)
+    parts = {n: 0.0 if n in offload else size / (shards or 1) for n, size in parts.items()}
     parts |= _passes(
         net, tokens, labelled, lora_modules if lora_r else None, gradient_checkpointing
     )
     device, available = _device()
     largest = 0 if lora_r else max(p.numel() for p in net.parameters())
     parts["workspace"] = largest * net.dtype.itemsize + GIB
-    if device == "CPU" and "8bit" in optim:
+    if device == "CPU" and "8bit" in optim and "torch" not in optim:
         parts["workspace"] += largest * 8  # bitsandbytes' CPU code unpacks a tensor's two states
     total = sum(parts.values())
     return {
@@ -106,6 +120,7 @@ def memory(
         **{name: round(parts[name] / GIB, 3) for name in PARTS},
         "total": round(total / GIB, 2),
         "available": round(available / GIB, 2),
+        "offloaded": round(moved / GIB, 2),
         "device": device,
         "fits": total <= available,
     }
@@ -118,13 +133,13 @@ def _skeleton(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from malmat.lm.load import default_dtype, resolve
-
     config = model
     if isinstance(model, str):
         source = resolve(model)
-        source = resolve(base) if (base := base_of(source)) else source
+        source = resolve_base(source) if base_of(source) else source
         try:
+            if trust_remote_code:
+                mend_tied_weights(source)
             config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
         except (OSError, ValueError):
             return None
@@ -145,6 +160,8 @@ def _weights(
     lora_r: int,
     lora_modules: Sequence[str] | str,
     optim: str,
+    split: bool,
+    embeddings_cast: bool,
 ) -> tuple[dict[str, float], int, int]:
     """(bytes of weights, gradients and optimizer; parameters; those that are trained).
 
@@ -156,9 +173,12 @@ def _weights(
     quantized = sum(m.weight.numel() for m in _linears(net).values() if m is not head)
     small = {"4bit": 0.516, "8bit": 1.0, None: float(c)}[quantization]
     # PEFT casts what is not quantized to float32 for training on quantized weights.
-    weights = (parameters - quantized) * 4 if quantization else parameters * c
-    weights += quantized * small if quantization else 0
-    trained, own = parameters, c
+    rest = 4 if quantization and embeddings_cast else c
+    weights = (parameters - quantized) * rest + quantized * small if quantization else 0.0
+    trained, own = parameters, 4 if split else c  # Accelerate trains split weights in float32
+    weights = parameters * float(c if lora_r else own)
+    if quantization:
+        weights = (parameters - quantized) * rest + quantized * small
     if lora_r:
         chosen = _targets(net, lora_modules)
         trained, own = sum(lora_r * (m.in_features + m.out_features) for m in chosen), 4

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from malmat.errors import InputError
 from malmat.files import digest, file_digest
-from malmat.lm.load import OWN_BASE, base_of, fingerprint
+from malmat.lm.load import OWN_BASE, RUN_FILE, base_of, fingerprint
 from malmat.train.settings import ASIDE, TrainSettings
-
-RUN_FILE = "run.json"
 
 _NO_KNOBS = {
     *ASIDE,
@@ -57,6 +56,24 @@ def root_of(model_name: str) -> str:
         own = json_of(Path(model_name) / OWN_BASE / "malmat.json")
         model_name = own.get("merged_from") or base
     return model_name
+
+
+def wording_note(model: str, asked: Mapping[str, str]) -> str | None:
+    """A line where a model of ours is asked in other words than it was trained with.
+
+    Args:
+        model: its folder, its merged model's, or a checkpoint's; other models are passed over.
+        asked: what bare questions are put into now, by the constants' names.
+    """
+    folder = Path(model)
+    record = next(filter(None, (read_run(f) for f in (folder, folder.parent))), {})
+    trained = record.get("wording")
+    if "wording" not in record or not asked or trained in asked.values():
+        return None
+    names = " or ".join(asked)
+    if trained is None:
+        return f"note: {model} was trained on messages as they stand, without {names}, used here"
+    return f"note: {model} was trained with another wording than {names} is now: {trained[:80]!r} …"
 
 
 def read_run(output: Path) -> dict:

@@ -16,15 +16,21 @@ from typing import Any
 from malmat.cli import provenance, relative, show_settings
 from malmat.errors import InputError
 from malmat.files import write_json, write_text
-from malmat.lm.load import default_dtype, load_tokenizer, sharded
+from malmat.journal import locked
+from malmat.lm import chat
+from malmat.lm.device import default_dtype, offloaded, sharded
+from malmat.lm.load import load_tokenizer
 from malmat.text.leaks import leak_gate
 from malmat.train.card import loss_curve, model_card, read_card
 from malmat.train.checkpoints import all_checkpoints, clear, is_whole
-from malmat.train.checks import check, check_settings, plan, report
+from malmat.train.checks import check, check_settings, check_vocabulary, plan, report
+from malmat.train.clusters import pack
 from malmat.train.examples import Examples, is_bare, read_training_rows, read_wording
+from malmat.train.hub import check_upload, upload
 from malmat.train.licence import licence
 from malmat.train.loop import Build, Job, finish, train
 from malmat.train.memory import memory
+from malmat.train.optimizer import rounding_note
 from malmat.train.record import (
     RUN_FILE,
     batch_shape,
@@ -77,19 +83,24 @@ def fit(
     same = _is_same_run(settings, identity)
     if same and _is_done(settings):
         return
+    if rank() == 0:
+        check_upload(settings)
     job, about = _prepare(settings, build, data, items, terms, own_loss)
     if settings.dry_run:
         return
     start = {"identity": identity, "settings": settings.shown(), "wording": data.wording}
-    if rank() == 0:
+    if rank() > 0:
+        train(job)
+        return
+    with locked(settings.output):
+        same = _is_same_run(settings, identity)  # another process may have been here since
+        if same and _is_done(settings):
+            return
         if not same:
             clear(settings.output)
         write_json(settings.output / RUN_FILE, {"status": "running", **start})
-    came = train(job)
-    if rank() > 0:
-        return
-    record = {"status": "done", **start, **about, **came, "card": card, "provenance": provenance()}
-    _write(settings, record)
+        came = {**about, **train(job), "card": card, "provenance": provenance()}
+        _write(settings, {"status": "done", **start, **came})
 
 
 def _read(settings: TrainSettings) -> Data:
@@ -116,7 +127,9 @@ def _is_same_run(settings: TrainSettings, identity: str) -> bool:
     state = read_run(settings.output)
     same = state.get("identity") == identity and settings.resume == "auto"
     anew = settings.overwrite or settings.resume == "never"
-    if not same and (state or all_checkpoints(settings.output)) and not anew:
+    # A run that failed before its first checkpoint has left nothing that could be lost.
+    begun = state.get("status") == "done" or any(map(is_whole, all_checkpoints(settings.output)))
+    if begun and not same and not anew:
         raise InputError(
             "the folder holds a run with other settings or data",
             path=settings.output,
@@ -138,7 +151,7 @@ def _is_done(settings: TrainSettings) -> bool:
         finish(settings)
     print(f"already trained: {relative(output)}")
     if rank() == 0:
-        _push(settings)
+        upload(settings)
     return True
 
 
@@ -162,15 +175,20 @@ def _prepare(
     )
     job.settings, estimate = _with_checkpointing(settings, facts)
     use = licence(settings.model_name)
-    effective = settings.batch_size * settings.gradient_accumulation_steps
-    for line in report(facts, {"steps": job.steps, "effective": effective}, estimate, use):
+    for line in report(facts, job.planned(), estimate, use):
         print(line)
+    if whole := sum(not is_bare(row) for row in data.train):
+        print(
+            f"wording: {whole:,} rows of messages stand as they are, without --wording's prefix, "
+            f"which questions get at inference; {len(data.train) - whole:,} bare questions get it"
+        )
+    if note := rounding_note(settings):
+        print(note)
     if leaks:
         print(f"leaks: {len(leaks)} training rows hold what the evaluation asks (--allow_leaks)")
     print(f"→ {relative(settings.output)}", flush=True)
     return job, {
         "data": {**facts, "leaks": len(leaks), "source": data_identity(settings.data_path)},
-        "batch": {"device": job.shape[0], "accumulation": job.shape[1], "processes": world_size()},
         "memory_estimate_gib": estimate and estimate["total"],
         "licence": use,
         "base": root_of(settings.model_name),
@@ -187,6 +205,8 @@ def _encode(
     """
     tokenizer = load_tokenizer(settings.model_name, trust_remote_code=settings.trust_remote_code)
     tokenizer.padding_side = "right"
+    if chat.write_bos(tokenizer):
+        print(f"  the chat template leaves {tokenizer.bos_token} out: it is written into the copy")
     options: dict[str, Any] = {"max_length": settings.max_seq_length, "wording": data.wording}
     held = None
     try:
@@ -198,10 +218,13 @@ def _encode(
             examples.texts(),
             examples.conversations,
             skipped=examples.skipped,
+            shortened=examples.shortened,
             batch_size=settings.batch_size * (2 if settings.preferences else 1),
         )
     except ValueError as error:
         raise InputError(str(error), field="model_name") from None
+    texts = [*examples.texts(), *(held.texts() if held else ())]
+    check_vocabulary(settings, tokenizer, (text["input_ids"] for text in texts))
     shape = batch_shape(settings.batch_size, settings.gradient_accumulation_steps, world_size())
     steps = plan(
         len(examples.encoded),
@@ -211,7 +234,13 @@ def _encode(
         max_steps=settings.max_steps,
         world_size=world_size(),
     )["steps"]
-    return Job(settings, build, tokenizer, examples, held, shape, steps, own_loss), facts
+    job = Job(settings, build, tokenizer, examples, held, shape, steps, own_loss)
+    if settings.pack_by and own_loss:
+        print("packing: none, since the model computes its loss itself: plain rows")
+    elif settings.pack_by:
+        job.packed = pack(settings, examples, held, world_size())
+        facts |= job.packed.worst()
+    return job, facts
 
 
 def _with_checkpointing(
@@ -233,7 +262,9 @@ def _with_checkpointing(
             lora_modules=lora.lora_modules if lora else "all-linear",
             optim=settings.optim,
             gradient_checkpointing=checkpointing,
-            shards=world_size() if sharded() else 1,
+            shards=world_size() if sharded() else None,
+            offload=offloaded(),
+            embeddings_cast=not settings.unsloth,
             trust_remote_code=settings.trust_remote_code,
         )
 
@@ -250,21 +281,5 @@ def _write(settings: TrainSettings, record: dict[str, Any]) -> None:
     write_text(settings.output / "README.md", model_card(record))
     loss_curve(record["losses"], settings.output / "loss_curve.png")
     write_json(settings.output / RUN_FILE, record)
-    _push(settings)
     print(f"wrote {relative(settings.output)}")
-
-
-def _push(settings: TrainSettings) -> None:
-    """Upload the result where that was asked for."""
-    if not settings.push_to_hub:
-        return
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    api.create_repo(settings.push_to_hub, private=settings.private, exist_ok=True)
-    api.upload_folder(
-        repo_id=settings.push_to_hub,
-        folder_path=settings.output,
-        ignore_patterns=["checkpoint-*", "runs/*"],
-    )
-    print(f"uploaded {settings.push_to_hub} ({'private' if settings.private else 'public'})")
+    upload(settings)

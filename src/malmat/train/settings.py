@@ -9,6 +9,7 @@ from typing import Any
 
 from malmat.cli import positive, relative
 from malmat.lm.load import short_name
+from malmat.train.optimizer import ADAM_8BIT, ROUNDED, default_optimizer
 
 ASIDE = ("dry_run", "resume", "overwrite")
 """Options that say what to do now, not what the run is."""
@@ -26,6 +27,8 @@ class LoraSettings:
     option_4bit: bool
     option_8bit: bool
     merge: bool
+    use_dora: bool | None = None
+    """None: not asked for, as in all runs before there was the option."""
 
     @property
     def quantization(self) -> str | None:
@@ -59,6 +62,9 @@ class TrainSettings:
     warmup_ratio: float
     weight_decay: float
     optim: str
+    optim_args: str | None
+    """More of the optimizer's own arguments, as transformers takes them: ``name=value,…``."""
+
     seed: int
     gradient_checkpointing: str
     save_steps: int
@@ -79,6 +85,9 @@ class TrainSettings:
     beta: float | None = None
     """DPO's weight of the reference; None: supervised fine-tuning."""
 
+    pack_by: str | None = None
+    """``cluster``: rows that share theirs ride in one sequence (``clusters``)."""
+
     @property
     def output(self) -> Path:
         return Path(self.output_dir)
@@ -92,6 +101,16 @@ class TrainSettings:
         return self.lora is not None and self.lora.merge
 
     @property
+    def full(self) -> bool:
+        """Whether every weight is trained, without an adapter."""
+        return self.lora is None or bool(self.option_full)
+
+    @property
+    def unsloth(self) -> bool:
+        """Whether Unsloth builds the model; only its script has ``--option_full``."""
+        return self.option_full is not None
+
+    @property
     def preferences(self) -> bool:
         """Whether rows are chosen and rejected answers."""
         return self.beta is not None
@@ -100,9 +119,13 @@ class TrainSettings:
         """Every option that the method has, by its name on the command line."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         lora = values.pop("lora")
-        absent = {name for name in ("option_full", "beta") if values[name] is None}
+        optional = ("option_full", "beta", "optim_args", "pack_by")
+        absent = {name for name in optional if values[name] is None}
         values = {name: value for name, value in values.items() if name not in absent}
-        return values | (asdict(lora) if lora else {})
+        adapter = asdict(lora) if lora else {}
+        if not adapter.get("use_dora"):
+            adapter.pop("use_dora", None)
+        return values | adapter
 
     def shown(self) -> dict[str, Any]:
         """The options that belong to the run, as they are printed and stored."""
@@ -116,12 +139,17 @@ def quantization_of(options: argparse.Namespace | LoraSettings) -> str | None:
 
 
 def settings_from(args: argparse.Namespace, method: str) -> TrainSettings:
-    """The settings that a script's options say, with the output folder's default resolved."""
+    """The settings that a script's options say, with the defaults of the output folder and of the
+    optimizer resolved."""
     given = vars(args) | {"method": method}
     given["output_dir"] = args.output_dir or f"checkpoints/{short_name(args.model_name)}-{method}"
     names = {field.name for field in fields(LoraSettings)}
     lora = {name: value for name, value in given.items() if name in names}
     rest = {name: value for name, value in given.items() if name not in names}
+    if rest["optim"] is None:
+        full = not lora or bool(rest.get("option_full"))
+        rest["optim"], own = default_optimizer(full=full)
+        rest["optim_args"] = rest["optim_args"] or own
     return TrainSettings(**rest, lora=LoraSettings(**lora) if lora else None)
 
 
@@ -153,6 +181,12 @@ def _add_data(data: Any) -> None:
     data.add_argument("--output_dir", help="default: checkpoints/<model>-<method>")
     data.add_argument("--max_seq_length", type=positive, default=512, help="tokens")
     data.add_argument(
+        "--pack_by",
+        choices=["cluster"],
+        help="read what the rows of a 'cluster' begin with once for all of them: the same loss, in "
+        "sequences of --max_seq_length at most",
+    )
+    data.add_argument(
         "--wording",
         metavar="FILE:CONSTANT",
         help="the prompt that a bare question is put into (FILE from the repository on); rows of "
@@ -179,7 +213,12 @@ def _add_hyper_parameters(hyper: Any) -> None:
     hyper.add_argument("--lr_scheduler_type", default="linear")
     hyper.add_argument("--warmup_ratio", type=float, default=0.05, help="or steps, from 1 on")
     hyper.add_argument("--weight_decay", type=float, default=0.01)
-    hyper.add_argument("--optim", default="adamw_8bit")
+    hyper.add_argument(
+        "--optim",
+        help=f"default: {ADAM_8BIT}; where every weight is trained in bfloat16, {ROUNDED[0]} "
+        f"with {ROUNDED[1]}, which loses no small steps",
+    )
+    hyper.add_argument("--optim_args", metavar="NAME=VALUE,…", help="more for the optimizer")
     hyper.add_argument("--seed", type=int, default=3407)
     hyper.add_argument(
         "--gradient_checkpointing",

@@ -15,8 +15,9 @@ and figures. Three things are ours, because TRL 1.14 does not have them:
 
 from __future__ import annotations
 
-import inspect
+import re
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +32,26 @@ from trl.trainer.utils import selective_log_softmax_and_entropy
 
 from malmat.lm.chat import IGNORE
 from malmat.train.checkpoints import is_whole, seal
+from malmat.train.order import ByEpoch
+from malmat.train.packing import why_padded
 
 
 def can_pack(model: torch.nn.Module) -> bool:
-    """Whether examples can share a row: a model of transformers itself (whose masks know of
-    position ids that restart), with attention that takes such a mask."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    accepts = inspect.signature(inner.forward).parameters
-    return (
-        type(inner).__module__.startswith("transformers.models.")
-        and {"position_ids", "logits_to_keep"} <= set(accepts)
-        and getattr(inner.config, "_attn_implementation", "") != "flex_attention"
-    )
+    """Whether examples can share a row (``packing.why_padded``)."""
+    return why_padded(model) is None
 
 
 @dataclass
 class LabelledPositions(DataCollatorForLanguageModeling):
-    """TRL's padding-free batch, and the positions that the output head is needed at."""
+    """TRL's padding-free batch, and the positions that the output head is needed at.
+
+    Args:
+        return_flash_attn_kwargs: adds where each example begins and ends, as transformers'
+            ``DataCollatorWithFlattening`` does, so that FlashAttention need not find it in the
+            position ids anew in each layer (a wait for the GPU each).
+    """
+
+    return_flash_attn_kwargs: bool = False
 
     def torch_call(self, examples: list[dict]) -> dict[str, torch.Tensor]:
         """Add ``logits_to_keep`` (positions before a labelled token) and ``shift_labels`` (those
@@ -55,7 +59,13 @@ class LabelledPositions(DataCollatorForLanguageModeling):
         batch = super().torch_call(examples)
         following = batch["labels"][:, 1:]
         places = (following[0] != IGNORE).nonzero()[:, 0]
-        return batch | {"logits_to_keep": places, "shift_labels": following[:, places]}
+        batch |= {"logits_to_keep": places, "shift_labels": following[:, places]}
+        if self.return_flash_attn_kwargs:
+            lengths = [len(example["input_ids"]) for example in examples]
+            bounds = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+            batch |= dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), bounds)
+            batch |= dict.fromkeys(("max_length_q", "max_length_k"), max(lengths))
+        return batch
 
 
 def data_set(examples: list[dict]) -> Dataset:
@@ -76,7 +86,41 @@ def _columns(row: dict) -> dict[str, list[int]]:
 
 
 class _Counted:
-    """A trainer whose held-out loss counts every row once, on any number of processes."""
+    """A trainer that counts each token or pair of a step alike, and each held-out row once, on
+    any number of processes, and whose rows come in the order of ``order.ByEpoch``."""
+
+    args: Any
+    accelerator: Any
+    state: Any
+    train_dataset: Any
+    padded_because: str | None = None
+    """Why rows are padded where they could be packed (``packing.why_padded``)."""
+
+    def _get_train_sampler(self, train_dataset=None) -> ByEpoch:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        args, lengths = self.args, None
+        if args.train_sampling_strategy == "group_by_length":
+            lengths = [len(ids) for ids in rows["input_ids"]]
+        return ByEpoch(
+            len(rows),
+            args.seed if args.data_seed is None else args.data_seed,
+            lambda: int(self.state.epoch or 0),
+            lengths=lengths,
+            together=args.train_batch_size * args.gradient_accumulation_steps,
+        )
+
+    def _of_step(self, total: torch.Tensor, count: torch.Tensor, in_step: Any) -> torch.Tensor:
+        """The part of a step's mean loss that is summed over one of its mini-batches.
+
+        Args:
+            total, count: the mini-batch's sum, and the number of tokens or pairs in it.
+            in_step: their number in the whole step, on all processes; None: this is all of it.
+        """
+        if in_step is None:
+            return total / count.clamp(min=1)
+        # The gradients of the processes are averaged, not added.
+        shares = self.args.average_tokens_across_devices
+        return total / in_step * (self.accelerator.num_processes if shares else 1)
 
     def held_loss(self, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """(loss summed over a batch, the number of tokens or pairs it is summed over)."""
@@ -132,9 +176,7 @@ class _TokenLoss(_Counted):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The summed loss, divided by the labelled tokens of the whole step."""
         total, count, outputs = self.summed_loss(model, inputs)
-        loss = total / (count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
-        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            loss = loss * self.accelerator.num_processes
+        loss = self._of_step(total, count, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -145,10 +187,18 @@ class AnswerTrainer(_TokenLoss, SFTTrainer):
     """
 
     def __init__(self, *, model: Any, args: SFTConfig, processing_class: Any, **options: Any):
-        self.packed = can_pack(model)
+        self.padded_because = why_padded(model)
+        self.packed = self.padded_because is None
         if self.packed:
-            options["data_collator"] = LabelledPositions(
-                pad_token_id=processing_class.pad_token_id, padding_free=True
+            # Another one is given where the rows are packed already (``cluster_batches``).
+            options.setdefault(
+                "data_collator",
+                LabelledPositions(
+                    pad_token_id=processing_class.pad_token_id,
+                    padding_free=True,
+                    return_flash_attn_kwargs=model.config._attn_implementation
+                    == "flash_attention_2",
+                ),
             )
             args.include_num_input_tokens_seen = "all"  # there is no padding to leave out
         else:
@@ -203,19 +253,32 @@ class PreferenceTrainer(_Counted, DPOTrainer):
 
     def __init__(self, *, model: Any, args: DPOConfig, **options: Any):
         super().__init__(model=model, args=args, **options)
-        self.packed = can_pack(self.model)
+        self.padded_because = why_padded(self.model)
+        self.packed = self.padded_because is None
         if self.packed:
             self.use_liger_kernel = True  # that is: ask _get_per_token_logps_and_entropies
+        self.model_accepts_loss_kwargs = True  # compute_loss divides by the pairs of all batches
         _keep_float32(self.model)
+        _without_dropout(self.model)
 
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
         """As they are: rendered and tokenized already."""
         return dataset
 
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
+        """The pairs of a step: transformers counts labels, which pairs have none of."""
+        pairs = sum(len(batch["input_ids"]) // 2 for batch in batch_samples)
+        return self.accelerator.gather(torch.tensor(pairs, device=device)).sum()
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """TRL's loss. Its detour around the wrapper of DDP or FSDP is for a head that is read
+        """TRL's loss, in which every pair of a step weighs alike, also those of a last mini-batch
+        that is smaller. Its detour around the wrapper of DDP or FSDP is for a head that is read
         directly; here the model is called as it is."""
-        return self._compute_loss(model, inputs, return_outputs)
+        found = self._compute_loss(model, inputs, return_outputs)
+        loss, *outputs = found if return_outputs else (found,)
+        pairs = torch.tensor(len(inputs["input_ids"]) // 2, device=loss.device)
+        loss = self._of_step(loss * pairs, pairs, num_items_in_batch)
+        return (loss, *outputs) if return_outputs else loss
 
     def _get_per_token_logps_and_entropies(self, model, model_kwargs, input_ids, completion_mask):
         """Log-probabilities and entropies of the answers' tokens; both have the shape of
@@ -244,6 +307,21 @@ def _keep_float32(model: torch.nn.Module) -> None:
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+
+
+def _without_dropout(model: torch.nn.Module) -> None:
+    """Switch off what is random in training mode, so that the policy begins as its reference.
+
+    TRL does so with modules (``nn.Dropout``). transformers' models hold their attention's and
+    layers' dropout and the noise of their routers as numbers, in modules and in the config.
+    """
+    configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
+    for place in (*model.modules(), *configs.values()):
+        for name, value in vars(place).items():
+            if isinstance(value, float) and re.search("drop|jitter", name):
+                setattr(place, name, 0.0)
+        if isinstance(place, torch.nn.modules.dropout._DropoutNd):
+            place.p = 0.0
 
 
 class Checkpoints(TrainerCallback):
