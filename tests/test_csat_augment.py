@@ -17,13 +17,14 @@ import pytest
 from malmat import cli
 from malmat.answer import retry
 from malmat.contests.choice_order import rotated, shuffled, stays_in_order
-from malmat.contests.mcq_rows import read_exam_items
+from malmat.contests.exam_quality import longest_is_right, position_skew
 from malmat.contests.held_back import HeldBack
-from malmat.contests.item_report import longest_is_right, position_skew
 from malmat.contests.makers import names_key, shown
+from malmat.contests.mcq_rows import read_exam_items
 from malmat.contests.passages import cut, read_texts
 from malmat.errors import InputError
 from malmat.evaluate.items import numbered
+from malmat.files import write_csv
 from malmat.journal import Journal, journal_path
 from malmat.prompts import load_prompts
 from malmat.sources.row import Mcq
@@ -152,8 +153,8 @@ def test_items_are_kept_on_agreement_and_where_they_need_the_passage(augment, tm
         kept = [(item.question, item.choices[item.answer - 1]) for item, _ in exam(out)]
         assert all("옳은" in right for _, right in kept)
         report = json.loads(beside(out, "report.json").read_text())
-        assert sum(report["positions"]["5"]["places"]) == 16
-        assert 0 <= report["positions"]["5"]["p"] <= 1
+        assert sum(report["positions"]["5"]["counts"]) == 16
+        assert report["longest_is_right"]["of"] == 16
         assert augment(*words)[0] == 0  # all in the journal
         assert server.calls == 130
 
@@ -294,7 +295,8 @@ def long_passage() -> str:
     ],
 )
 def test_a_passage_of_the_test_set_is_never_sent(augment, tmp_path, paragraph):
-    row = {"id": "t1", "paragraph": paragraph, "question": "무엇인가?", "choices": ["가", "나"]}
+    problems = {"question": "무엇인가?", "choices": ["가", "나"]}
+    row = {"id": "t1", "paragraph": paragraph, "problems": problems}
     test = held_out(tmp_path / "test.jsonl", [row])
     source, out = write_passages(tmp_path / "p.jsonl", NAMES[:2]), tmp_path / "new.jsonl"
     with FakeLLM(writer) as server:
@@ -307,10 +309,12 @@ def test_a_passage_of_the_test_set_is_never_sent(augment, tmp_path, paragraph):
 
 def test_a_question_of_the_test_set_is_dropped_and_a_common_wording_is_not(augment, tmp_path):
     one, two = item_for("온돌", 1), item_for("온돌", 2)
-    other_order = {**one, "choices": one["choices"][::-1], "id": "t1", "paragraph": "다른 글"}
-    alike = {"id": "t2", "paragraph": "또 다른 글", "question": two["question"]}
-    alike["choices"] = ["아침에는 비가 온다.", "저녁에는 눈이 온다.", "밤에는 별이 뜬다."]
-    test = held_out(tmp_path / "test.jsonl", [other_order, alike])
+    other_order = {"question": one["question"], "choices": one["choices"][::-1]}
+    choices = ["아침에는 비가 온다.", "저녁에는 눈이 온다.", "밤에는 별이 뜬다."]
+    alike = {"question": two["question"], "choices": choices}
+    rows = [{"id": "t1", "paragraph": "다른 글", "problems": other_order}]
+    rows += [{"id": "t2", "paragraph": "또 다른 글", "problems": alike}]
+    test = held_out(tmp_path / "test.jsonl", rows)
     source, out = write_passages(tmp_path / "p.jsonl", NAMES[:1]), tmp_path / "new.jsonl"
     with FakeLLM(writer) as server:
         augment(*words_for(server, source, out, "--against", test))
@@ -319,10 +323,21 @@ def test_a_question_of_the_test_set_is_dropped_and_a_common_wording_is_not(augme
     assert [row["problems"]["question"] for row in lines(out)] == [two["question"]]
 
 
-def test_unprepared_held_out_rows_are_refused(tmp_path):
-    row = {"id": "t", "paragraph": "글", "problems": "{'question': '뭐?', 'choices': []}"}
-    with pytest.raises(InputError, match=r"problems.*prepare\.py"):
-        HeldBack([held_out(tmp_path / "t.jsonl", [row])])
+def test_held_out_rows_are_read_prepared_or_as_the_contest_has_them(tmp_path):
+    problems = {"question": "무엇을 데우는가?", "choices": ["방바닥", "하늘", "바다"]}
+    row = {"id": "t", "paragraph": passage("온돌"), "question_plus": ""}
+    table = tmp_path / "t.csv"
+    write_csv(table, [*row, "problems"], [{**row, "problems": repr(problems)}])
+    contest = held_out(tmp_path / "c.jsonl", [{**row, "problems": problems}])
+    flat = {"question": problems["question"], "choices": list("123"), "cluster": "c"}
+    prepared = held_out(tmp_path / "p.jsonl", [{**row, **flat, "options": problems["choices"]}])
+    for path in (table, contest, prepared):
+        held = HeldBack([path])
+        assert held.items == 1
+        assert held.holds_passage(passage("온돌"))
+        assert held.reason(Mcq("x", problems["question"], problems["choices"], 1))
+        with pytest.raises(InputError, match="no answer"):
+            read_exam_items(path, answered=True)
 
 
 def test_texts_without_a_common_stretch_do_not_overlap():
@@ -400,14 +415,15 @@ def test_short_and_repeated_passages_are_left_out(tmp_path):
 
 
 def test_evaluation_only_rows_are_not_augmented(augment, tmp_path):
-    row = {"paragraph": passage("온돌"), "licence": "CC BY-ND 2.0 KR", "evaluation_only": True}
+    row = {"paragraph": passage("온돌"), "licence": "CC BY-ND 2.0 KR", "evaluation_only": "yes"}
     path = held_out(tmp_path / "p.jsonl", [row])
     with FakeLLM(writer) as server:
         words = words_for(server, path, tmp_path / "o.jsonl")
         code, _, error = augment(*words)
         assert (code, server.calls) == (2, 0)
         assert "--allow_licence" in error
-        assert augment(*words, "--allow_licence")[0] == 0
+        held_out(path, [{**row, "evaluation_only": "no"}])
+        assert augment(*words)[0] == 0
 
 
 # --------------------------------------------------- distractors, orders, rationales, hints
@@ -436,7 +452,7 @@ def test_new_distractors_leave_the_key_where_it_is(augment, tmp_path):
     before = {item.id: item for item, _ in exam(source)}
     rows = lines(out)
     assert reasons(out) == {"malformed (choices)": 1}  # it names the key again
-    for item, row in exam(out):
+    for (item, _), row in zip(exam(out), rows, strict=True):
         old = before[row["made_from"]]
         assert item.answer == old.answer
         assert item.choices[item.answer - 1] == old.choices[old.answer - 1]
@@ -469,8 +485,8 @@ def test_choices_that_name_others_stay_in_order(choices):
 
 def test_choices_move_with_their_key(augment, tmp_path):
     source, out = write_items(tmp_path / "i.jsonl", NAMES), tmp_path / "o.jsonl"
-    fixed = {"id": "fixed", "paragraph": "", "question": "옳은 것은?"}
-    fixed |= {"choices": ["비", "눈", "위의 모두"], "answer": 3}
+    problems = {"question": "옳은 것은?", "choices": ["비", "눈", "위의 모두"], "answer": 3}
+    fixed = {"id": "fixed", "paragraph": "", "problems": problems}
     held_out(source, [*lines(source), fixed])
     words = ["--shuffle", "--copies", 2, "--input", source, "--output", out]
     code, _, error = augment(*words)
@@ -479,7 +495,7 @@ def test_choices_move_with_their_key(augment, tmp_path):
     before = {item.id: item for item, _ in exam(source)}
     found = exam(out)
     assert len(found) == 20
-    for item, row in found:
+    for (item, _), row in zip(found, lines(out), strict=True):
         old = before[row["made_from"]]
         assert sorted(item.choices) == sorted(old.choices)
         assert item.choices[item.answer - 1] == old.choices[old.answer - 1]
@@ -560,11 +576,11 @@ def test_an_item_is_shown_without_headings_of_nothing():
 
 def test_skew_is_measured():
     items = [Mcq(str(n), "?", ["아주 긴 선택지", "나", "다", "라"], 1) for n in range(40)]
-    assert position_skew(items)["4"]["p"] < 0.001
-    assert longest_is_right(items) == {"n": 40, "share": 1.0, "chance": 0.25}
+    assert position_skew(items)[4]["p"] < 0.001
+    assert longest_is_right(items) == (40, 40)
     even = [Mcq(str(n), "?", ["가", "나", "다", "라"], n % 4 + 1) for n in range(40)]
-    assert position_skew(even)["4"]["p"] == 1.0
-    assert longest_is_right(even)["n"] == 0
+    assert position_skew(even)[4]["p"] == 1.0
+    assert longest_is_right(even) == (0, 40)
 
 
 # -------------------------------------------------------------------- faults and money

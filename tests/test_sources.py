@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from malmat.contests.mcq_rows import read_exam_items
 from malmat.contests.faults import BadRow
+from malmat.contests.mcq_rows import read_exam_items
 from malmat.errors import InputError
 from malmat.sources.layouts import LAYOUTS
 from malmat.sources.licences import SOURCES, is_evaluation_only, licence_gate
@@ -20,6 +20,7 @@ from malmat.sources.mcq import read_mcq, read_mcq_files
 from malmat.sources.open import read_source
 from malmat.sources.row import lettered, matched, numbered
 from malmat.sources.squad import read_passages
+from malmat.train.examples import refuse_evaluation_only
 from tests.conftest import ROOT
 
 CASES = ROOT / "tests/cases/sources"
@@ -302,11 +303,21 @@ def test_a_licence_without_derivatives_keeps_rows_out_of_training(script, tmp_pa
     assert "CC BY-ND 4.0; no derivatives" in result.stdout
     assert "for evaluation only" in result.stdout
     with pytest.raises(InputError, match=r"3 rows are for evaluation only.*--allow_licence"):
-        licence_gate(lines(out))
+        licence_gate(lines(out), out)
     script(CONVERT, "kmmlu", *words, "--allow_licence")
-    assert licence_gate(lines(out)) == 0
-    assert licence_gate([{"licence": "CC BY-ND 4.0"}], allow=True) == 1
-    assert licence_gate([{"licence": "CC BY 4.0"}, {}, {"evaluation_only": "False"}]) == 0
+    licence_gate(lines(out), out)
+    licence_gate([{"licence": "CC BY 4.0"}, {}, {"evaluation_only": "no"}], out)
+    with pytest.raises(InputError, match=r"CC BY-ND 4\.0"):
+        licence_gate([{"licence": "CC BY-ND 4.0"}], out)
+
+
+def test_training_refuses_rows_for_evaluation_alone(tmp_path):
+    row = {"question": "첨성대가 있는 도시는?", "answer": "경주", "evaluation_only": "yes"}
+    path = saved(tmp_path / "a.json", [row])
+    with pytest.raises(InputError, match="1 rows are for evaluation only"):
+        refuse_evaluation_only(str(path))
+    refuse_evaluation_only(str(saved(path, [{**row, "evaluation_only": "no"}])))
+    refuse_evaluation_only(str(saved(path, [{"question": "도시는?", "answer": "경주"}])))
 
 
 def test_the_sets_that_forbid_derivatives_are_known():

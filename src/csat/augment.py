@@ -27,7 +27,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from augment_options import NEW, arguments, wanted
+from augment_options import NEW, arguments, asked_as, server_of, wanted
 
 from malmat.answer.api import ApiEngine
 from malmat.answer.batches import BatchEngine
@@ -41,12 +41,12 @@ from malmat.contests.answer_back import (
     answer_requests,
     read_vote,
 )
-from malmat.contests.augmentation import Augmentation, answer_tokens, maker_requests
-from malmat.contests.mcq_rows import read_exam_items, write_contest_rows
+from malmat.contests.augmentation import ANSWER_TOKENS, Augmentation, answer_tokens, maker_requests
+from malmat.contests.exam_quality import skew_lines
 from malmat.contests.faults import Fault, show_skipped
 from malmat.contests.held_back import HeldBack
-from malmat.contests.item_report import skew_lines
 from malmat.contests.makers import Draft, Maker, Seed
+from malmat.contests.mcq_rows import read_exam_items, write_contest_rows
 from malmat.contests.passages import read_texts
 from malmat.errors import InputError
 from malmat.files import write_json
@@ -87,9 +87,10 @@ def main() -> int:
         else:
             ask(args, journal, work, maker, probes, fresh, prompts, meters)
         write_contest_rows(output, work.rows)
+    report = work.report()
     settings = {"settings": vars(args), "prompts": prompts, "environment": provenance()}
-    write_json(beside(output, "report.json"), {**work.report(), **settings})
-    print(*work.summary(), *skew_lines(work.items), sep="\n")
+    write_json(beside(output, "report.json"), {**report, **settings})
+    print(*work.summary(), *skew_lines(report), sep="\n")
     print(f"wrote {relative(output)}")
     return FAILURES if work.missing else show_skipped(faults)
 
@@ -119,7 +120,7 @@ def read_seeds(args) -> tuple[list[Seed], list[Fault]]:
             faults += bad
     if not seeds:
         raise InputError("nothing to start from", path=args.input[0])
-    licence_gate((seed.row for seed in seeds), path=args.input[0], allow=args.allow_licence)
+    licence_gate((seed.row for seed in seeds), args.input[0])
     return seeds, faults
 
 
@@ -149,16 +150,12 @@ def show_plan(args, maker, probes, seeds, prompts, meters) -> None:
 
 def ask(args, journal, work, maker: Maker, probes, seeds, prompts, meters) -> None:
     """Have drafts made, and answered back."""
-    engine = engine_of(args, args.model, args.base_url, maker.tokens)
-    checker = engine
-    if args.checker:
-        checker = engine_of(args, args.checker, args.checker_base_url or args.base_url, 10)
-    sampling = {"temperature": args.temperature, "max_tokens": args.max_tokens}
-    more = {"ask_blocked": args.ask_blocked}
+    engine = engine_of(args, args.model, maker.tokens)
+    checker = engine_of(args, args.checker, ANSWER_TOKENS) if args.checker else engine
     with contextlib.ExitStack() as at_the_end:
         for meter in dict.fromkeys(meters):
             at_the_end.enter_context(meter.shown_at_the_end())
-        requests = list(maker_requests(maker, prompts, seeds, sampling, **more))
+        requests = list(maker_requests(maker, prompts, seeds, **asked_as(args, args.model)))
         by_id = dict(zip((request.id for request in requests), seeds, strict=True))
         drafts: list[Draft] = []
         with engine.answers(
@@ -173,7 +170,7 @@ def ask(args, journal, work, maker: Maker, probes, seeds, prompts, meters) -> No
                 drafts += work.drafts(maker, seed, record)
         if args.checker and args.max_cost is not None:  # one limit for both
             meters[1].max_cost = max(0.0, args.max_cost - (meters[0].cost or 0.0))
-        asked = {"temperature": args.temperature, **more}
+        asked = asked_as(args, args.checker or args.model)
         requests = list(answer_requests(prompts, drafts, probes, args.votes, **asked))
         options = {"meter": meters[1], "label": "answers", "total": len(requests)}
         with checker.answers(requests, journal, accept=read_vote, **options) as records:
@@ -181,13 +178,9 @@ def ask(args, journal, work, maker: Maker, probes, seeds, prompts, meters) -> No
             work.judge(drafts, probes, args.votes, answered, short_name(args.model))
 
 
-def engine_of(args, name: str, base_url: str | None, output_tokens: int) -> Engine:
+def engine_of(args, name: str, output_tokens: int) -> Engine:
     """What answers. A key that is missing is noticed here."""
-    # A provider that was named is the model's, or the server's that both are behind.
-    shared = name == args.model or (base_url and base_url == args.base_url)
-    provider = args.provider if shared else None
-    given = {"base_url": base_url, "provider": provider}
-    model = open_model(name, sdk=args.sdk, extra_body=args.extra_body, **given)
+    model = open_model(name, sdk=args.sdk, extra_body=args.extra_body, **server_of(args, name))
     if args.batch:
         return BatchEngine(model, args.poll, output_tokens)
     return ApiEngine(model, args.concurrency)

@@ -1,8 +1,8 @@
 """Multiple-choice items of an exam in their contest's layout, as rows that are read and written.
 
 ``{id, paragraph, problems: {question, choices, answer}, question_plus}`` and fields of our own
-(``source``, ``licence`` …). The contest's CSV holds ``problems`` as a Python literal. Rows that
-are prepared for training (``question, choices, answer`` beside ``paragraph``) are read too.
+(``source``, ``licence`` …); the contest's CSV holds ``problems`` as a Python literal (``exams``
+reads either). Rows that are prepared for training are read too.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from malmat.contests.exams import Exam, read_exams
 from malmat.contests.faults import BadRow, Fault, sound_or_refused
 from malmat.errors import InputError
-from malmat.files import kind_of, row_id, write_csv, write_jsonl
-from malmat.sources.open import read_source
+from malmat.files import kind_of, read_rows, row_id, write_csv, write_jsonl
 from malmat.sources.row import Mcq, choices_of, numbered, text_of
 
 COLUMNS = ("id", "paragraph", "problems", "question_plus")
@@ -49,58 +49,66 @@ def write_contest_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> N
 def read_exam_items(
     path: str | Path, *, answered: bool, skip_bad: bool = False
 ) -> tuple[list[tuple[Mcq, dict[str, Any]]], list[Fault]]:
-    """The items of a JSONL (JSON, Parquet) file, each with its row, and its faulty rows.
+    """The items of a contest's file or of prepared rows, each with its row, and faulty rows.
 
     Args:
         answered: whether every row must have an answer.
         skip_bad: go on without faulty rows.
 
     Raises:
-        InputError: a contest's CSV, which is prepared first, or faulty rows without ``skip_bad``.
+        InputError: another layout, or faulty rows without ``skip_bad``.
     """
-    rows, faults = read_source(path)
-    found: list[tuple[Mcq, dict[str, Any]]] = []
+    rows = read_rows(path, as_typed=True, faults=[])
+    if any(isinstance(row, dict) and "cluster" in row for _, row in rows):
+        read, faults = [], []
+        for number, (line, row) in enumerate(rows, 1):
+            try:
+                read.append((line, item_of(row), row))
+            except BadRow as bad:
+                faults.append(bad.fault(str(row.get("id") or f"number {number}"), line))
+    else:
+        exams, faults = read_exams(path, skip_bad=True)
+        read = [(one.line, _item_of_exam(one), {"source": one.source} | one.more) for one in exams]
     first: dict[str, int] = {}
-    for number, (line, row) in enumerate(rows, 1):
-        if isinstance(row, dict) and isinstance(row.get("problems"), str):
-            fix = "Prepare it first (prepare.py), and give the rows that it writes."
-            raise InputError("problems is text", path=path, line=line, field="problems", fix=fix)
-        name = f"number {number}"
-        try:
-            item = item_of(row, answered=answered)
-            name = item.id
-            if (known := first.setdefault(name, line)) != line:
-                raise BadRow("id", f"another row on line {known} has this id", "Keep one.")
+    found: list[tuple[Mcq, dict[str, Any]]] = []
+    for line, item, row in read:
+        if (known := first.setdefault(item.id, line)) != line:
+            problem = f"another row on line {known} has this id"
+            faults.append(Fault(item.id, line, "id", problem, "Keep one."))
+        elif answered and item.answer is None:
+            faults.append(Fault(item.id, line, "answer", "no answer"))
+        else:
             found.append((item, row))
-        except BadRow as bad:
-            faults.append(bad.fault(name, line))
+    faults.sort(key=lambda fault: fault.line)
     sound_or_refused(path, faults, left=len(found), skip=skip_bad)
     return found, faults
 
 
-def item_of(row: Any, *, answered: bool) -> Mcq:
-    """The item of a row of either shape.
+def _item_of_exam(one: Exam) -> Mcq:
+    return Mcq(one.id, one.question, one.choices, one.answer, one.passage, one.plus)
+
+
+def item_of(row: Any) -> Mcq:
+    """The item of a row whose fields stand side by side: a prepared one, or a model's.
 
     Raises:
-        BadRow: something is missing, or, of an ``answered`` row, the answer.
+        BadRow: something is missing, or is none of what it should be.
     """
     if not isinstance(row, dict):
         raise BadRow("row", "expected an object")
-    asked = row["problems"] if isinstance(row.get("problems"), dict) else row
-    values = asked.get("options") or asked.get("choices")
+    values = row.get("options") or row.get("choices")
     if not isinstance(values, list):
         raise BadRow("choices", "missing" if values is None else "expected a list")
     choices = choices_of(values, "choices")
-    question, answer = text_of(asked, "question"), asked.get("answer")
+    question, answer = text_of(row, "question"), row.get("answer")
     paragraph = text_of(row, "paragraph", needed=False)
-    plus = text_of(row, "question_plus", needed=False)
     return Mcq(
         id=str(row.get("id") or row_id("item", paragraph, question, choices)),
         question=question,
         choices=choices,
-        answer=None if answer in (None, "") and not answered else numbered(answer, len(choices)),
+        answer=None if answer in (None, "") else numbered(answer, len(choices)),
         paragraph=paragraph,
-        plus=plus or text_of(asked, "question_plus", needed=False),
+        plus=text_of(row, "question_plus", needed=False),
     )
 
 
