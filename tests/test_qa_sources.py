@@ -9,6 +9,7 @@ import pytest
 from malmat.contests.typed_questions import CHOICE, LONG, SHORT, read_typed
 from malmat.errors import InputError
 from malmat.sources.qa import SETS, as_text, read_qa
+from malmat.train.examples import read_training_rows, refuse_evaluation_only
 from tests.conftest import ROOT, assert_refused
 
 CASES = ROOT / "tests/cases/sources"
@@ -133,18 +134,17 @@ def test_convert_writes_the_contests_layout_with_licences(script, tmp_path):
     assert output.read_bytes() == first
 
 
-def test_rows_without_derivatives_are_marked_and_refused_in_training(script, tmp_path):
+def test_rows_without_derivatives_keep_their_mark_and_training_refuses_them(script, tmp_path):
     rows, output = tmp_path / "rows.json", tmp_path / "train.jsonl"
     convert = (CONVERT, f"kmmlu={CASES / 'kmmlu.csv'}", "--output", rows)
-    assert "no derivatives: evaluation only" in script(*convert).stdout
     prepare = ("src/culture_qa/prepare.py", "--input", rows, "--output", output)
-    refused = script(*prepare)
-    assert refused.returncode == 2
-    assert "evaluation only" in refused.stderr
-    assert not output.exists()
-    assert script(*prepare, "--allow_licence").returncode == 0
+    assert "no derivatives: evaluation only" in script(*convert).stdout
+    assert script(*prepare).returncode == 0
+    assert_refused(refuse_evaluation_only, output, ["3 rows are for evaluation only"])
     assert script(*convert, "--allow_licence").returncode == 0
     assert script(*prepare).returncode == 0
+    refuse_evaluation_only(output)
+    assert len(read_training_rows(output, preferences=False)) == 3
 
 
 def test_leaks_repeats_and_the_draw_of_a_source(script, tmp_path):

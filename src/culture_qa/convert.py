@@ -14,7 +14,8 @@ Writes  --output: a JSON list (or JSONL) in the contest's layout, with ``source,
 Left out and counted: rows without an answer, impossible ones, HTML entities, an answer_start that
 points at another text, answers that are no choice or no short answer, other languages, questions
 like one of --held_out (the leak gate), and those like one of a set before it. Rows of a licence
-without derivatives are marked evaluation_only: prepare.py refuses them without --allow_licence.
+without derivatives are marked evaluation_only, and training refuses them; --allow_licence leaves
+the mark out.
 """
 
 from __future__ import annotations

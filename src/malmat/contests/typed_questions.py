@@ -92,8 +92,9 @@ def read_typed(path: str | Path, *, skip_bad: bool = False) -> tuple[list[Questi
             if not isinstance(row, dict):
                 raise BadRow("row", "expected an object")
             name = text_of(row, "id")
-            if (known := lines.setdefault(name, line)) != line:
-                raise BadRow("id", f"another row on line {known} has this id", "Keep one.")
+            if name in lines:  # of a file on one line all rows are on it
+                raise BadRow("id", f"another row on line {lines[name]} has this id", "Keep one.")
+            lines[name] = line
             found.append(_question(row, name, line, answered=answered))
         except BadRow as bad:
             faults.append(bad.fault(name, line))
