@@ -64,9 +64,8 @@ def test_choices_are_the_run_that_covers_the_tail(text):
 
 
 def test_a_list_before_the_choices_is_part_of_the_question():
-    found = split_choices(
-        "보기: 1\t가 2\t나 3\t다 \\n 고르면? \\n 1\t가, 나 2\t나, 다 3\t가, 다 4\t없다"
-    )
+    listed = "보기: 1\t가 2\t나 3\t다 \\n 고르면?"
+    found = split_choices(listed + " 1\t가, 나 2\t나, 다 3\t가, 다 4\t없다")
     assert found.choices == ["가, 나", "나, 다", "가, 다", "없다"]
     assert found.stem.endswith("고르면?")
 

@@ -157,13 +157,14 @@ def test_failed_answers_have_no_score_and_bounds_say_what_they_could_do():
 
 
 def test_the_paired_final_difference_and_agreement_with_length():
-    def scored(answers):
-        rows = [row(LONG, answer, "가나다 라마바", str(n)) for n, answer in enumerate(answers)] + [
-            row(SHORT, answers[0], ["가나다"], "s")
-        ]
+    target = "단오에는 머리를 감았다"
+
+    def scored(*answers):
+        long = [row(LONG, answer, target, str(n)) for n, answer in enumerate(answers)]
+        rows = [*long, row(SHORT, answers[0], ["단오"], "s")]
         return typed_scores.scored(rows, neural=NEURAL, kiwi=False)[0]
 
-    first, second = scored(["가나다", "가", "바"]), scored(["가나다 라마바"] * 3)
+    first, second = scored("단오에는 머리를", "단오에는", "감"), scored(target, target, target)
     gap = typed_scores.final_summary(first, second)
     values = [typed_scores.final_summary(one)["value"] for one in (first, second)]
     assert gap["value"] == pytest.approx(values[1] - values[0])
