@@ -27,8 +27,6 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from score_tables import compare, scores_file, show
-
 from malmat.cli import parser, provenance, relative, run, show_settings
 from malmat.contests import typed_scores
 from malmat.contests.predictions import joined, out_of_order, read_predictions
@@ -38,6 +36,7 @@ from malmat.evaluate import results
 from malmat.evaluate.neural_metrics import BERT, bert_scores, bleurt_scores
 from malmat.evaluate.task import Item, Row
 from malmat.files import write_json
+from score_tables import compare, scores_file, show
 from task import BY_TYPE
 
 RESULTS = Path(__file__).parents[1] / "eval" / "results"
