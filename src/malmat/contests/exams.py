@@ -94,8 +94,8 @@ def read_exams(
         except BadRow as bad:
             faults.append(bad.fault(name, line))
     if any(one.answer is not None for one in found):
-        bad = "a training row without an answer"
-        faults += [Fault(o.id, o.line, "problems.answer", bad) for o in found if o.answer is None]
+        none = "a training row without an answer"
+        faults += [Fault(o.id, o.line, "problems.answer", none) for o in found if o.answer is None]
         found = [one for one in found if one.answer is not None]
     faults.sort(key=lambda one: one.line)
     sound_or_refused(path, faults, left=len(found), skip=skip_bad)
@@ -190,7 +190,7 @@ def _choices(value: Any) -> list[str]:
         raise BadRow(where, f"expected a list, found {type(value).__name__}")
     if not FEWEST <= len(value) <= MOST:
         raise BadRow(where, f"{len(value)} choices, where {FEWEST} to {MOST} can be")
-    texts = []
+    texts: list[str] = []
     for number, one in enumerate(value, 1):
         plain = str(one) if type(one) in (int, float) and one == one else one
         if not (text := _text(plain, f"{where}[{number}]")):
