@@ -12,15 +12,16 @@ Reads   results/<task>/infer_results/<model>_<task>_inference_results.json of ea
 Writes  with --name results/<task>/infer_results/<name>_<task>_inference_results.json, or --output;
         beside it .run.json: the models, their files' digests, the weights and what they were
         fitted on, the table.
-Prints  the table, where the right answers are known: each model, each vote, leave-one-out losses,
-        pairwise disagreement, and whether any model is right.
+Prints  the table, where right answers are known: each model, each vote, leave-one-out losses,
+        pairwise disagreement, whether any model is right.
 
 ``hard`` counts the models' answers, ``soft`` adds up the probabilities that they give each choice,
 ``weighted`` counts the answers by the log-odds that a model is right, ``stack`` is a logistic
 regression on log-probabilities, with weights that are not negative. These weights, and the models
 that --best chooses, come from the same models' answers to other rows (--fit_on, in the models'
 order), or from the other folds (--folds). What was picked on the rows that are voted on is
-refused, or with --in_sample labelled so.
+refused, or with --in_sample labelled so. --published is a contest winner's scheme: 0.4, 0.2, 0.2,
+0.1, 0.1 by the score on the rows that are voted on; it is always labelled so.
 
 A tie goes to the highest summed probability, then to the first listed file's answer. A row that
 failed in some models is voted on by the rest.
@@ -48,7 +49,7 @@ from malmat.errors import InputError
 from malmat.evaluate import results, vote_table
 from malmat.evaluate.task import Task
 from malmat.evaluate.vote import ADD_UP, FITTED, METHODS, Tally, vote, voted_rows
-from malmat.evaluate.vote_fit import Weigher, by_hand, folds_of, read_sample
+from malmat.evaluate.vote_fit import Weigher, by_hand, by_rank, folds_of, read_sample
 from malmat.evaluate.vote_read import Ballots, read_ballots
 from malmat.files import file_digest, write_json
 from tasks import TASKS
@@ -68,6 +69,7 @@ def arguments():
     options.add_argument("--fit_on", nargs="+", metavar="FILE", help="answers to other rows")
     options.add_argument("--folds", metavar="FILE", help="of src/data/folds.py")
     options.add_argument("--best", type=positive, metavar="N", help="only the best N vote")
+    options.add_argument("--published", action="store_true", help="weights by rank, in sample")
     options.add_argument("--in_sample", action="store_true", help="fitted on what is voted on")
     options.add_argument("--results_dir", default=str(HERE / "results"))
     options.add_argument("--output", help="another file for the answers")
@@ -78,14 +80,14 @@ def arguments():
 
 def main() -> int:
     args = arguments()
+    args.in_sample |= args.published
     task = TASKS.get(args.task)
     if task and task.answers:
         raise InputError(f"is scored from answers to {task.answers}", field="task")
     paths = dict(named(args, task, model) for model in args.models)
     if len(paths) < max(2, len(args.models)):
         raise InputError("expected two or more, each of another name", field="models")
-    output = output_of(args, task)
-    if output:
+    if output := output_of(args, task):
         check_output(output, list(paths.values()))
     ballots = read_ballots(paths)
     if args.method in ADD_UP:
@@ -95,8 +97,7 @@ def main() -> int:
     show_settings("vote", {**vars(args), "output": output and relative(output)})
     for model in ballots.reordered:
         print(f"note: {model} has the rows in another order: they are joined by id")
-    where = f" → {relative(output)}" if output else ""
-    print(f"plan: {len(ballots.rows)} rows of {len(paths)} models{where}")
+    print(f"plan: {len(ballots.rows)} rows of {len(paths)} models")
     if args.dry_run:
         return COMPLETE
     tally = vote(ballots, args.method, weights)
@@ -152,14 +153,16 @@ def weigher_of(args, ballots: Ballots) -> Weigher:
         InputError: weights that do not fit the models, or that were picked on the rows that are
             voted on (without --in_sample), or of which nothing says where they were.
     """
-    given = by_hand(args.weights, ballots, args.method)
-    for one, other in (("fit_on", "folds"), ("weights", "best")):
+    by_ranks = by_rank(ballots, args.method) if args.published else None
+    given = by_hand(args.weights, ballots, args.method) if by_ranks is None else by_ranks
+    alone = [("published", name) for name in ("fit_on", "folds", "weights", "best")]
+    for one, other in (("fit_on", "folds"), ("weights", "best"), *alone):
         if getattr(args, one) and getattr(args, other):
             raise InputError(f"give one of --{one} and --{other}", field=other)
     if args.fit_on:
         sample = read_sample(list(map(Path, args.fit_on)), ballots, in_sample=args.in_sample)
         return Weigher(given, sample, best=args.best)
-    unequal = given is not None and len(set(args.weights)) > 1
+    unequal = given is not None and len(set(given.tolist())) > 1
     if unequal and not args.in_sample and ballots.any_target:
         fix = "Name the answers to those rows with --fit_on, or --in_sample labels the vote so."
         raise InputError("nothing says on which rows they were picked", field="weights", fix=fix)
@@ -185,8 +188,7 @@ def show(args, ballots: Ballots, tally: Tally, weights: np.ndarray) -> None:
     print(f"answers: {ok} ok" + f", {len(tally.picks) - ok} failed" * (ok < len(tally.picks)))
     decided = f" ({by_sum} by the summed probabilities, {ties - by_sum} by the first file)"
     print(f"  ties: {ties}{decided if ties else ''}")
-    short = ((ballots.picks < 0) & (weights > 0)).any(0)
-    print(f"  without all votes: {int(short.sum())}")
+    print(f"  without all votes: {int(((ballots.picks < 0) & (weights > 0)).any(0).sum())}")
     if args.method in FITTED or args.best:
         fitted = zip(ballots.models, weights.mean(1), strict=True)
         print("  weights: " + ", ".join(f"{model} {weight:.3f}" for model, weight in fitted))
