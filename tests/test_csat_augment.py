@@ -474,6 +474,11 @@ def test_new_distractors_leave_the_key_where_it_is(augment, tmp_path):
         ["A", "B", "A와 B", "C"],
         ["비", "눈", "안개", "None of the above"],
         ["㉠", "㉡", "㉢", "㉣"],
+        ["가", "나", "가, 나", "나, 다"],
+        ["(가)", "(나)", "(가)와 (나)", "(다)"],
+        ["비", "눈", "둘 다", "안개"],
+        ["비", "눈", "위의 모든 것", "모두"],
+        ["A", "B", "C", "Both A and B"],
     ],
 )
 def test_choices_that_name_others_stay_in_order(choices):
@@ -503,6 +508,22 @@ def test_choices_move_with_their_key(augment, tmp_path):
     assert reasons(out) == {"the choices stay in order": 1}
     assert augment(*words)[0] == 0
     assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ["1950년", "1960년", "1970년"],
+        ["값이 오른다.", "값이 내린다.", "(가)는 (나)와 다르다고 본다."],
+        ["2.5", "3.5", "4.5"],
+        ["사과와 배", "감과 귤", "밤"],
+    ],
+)
+def test_choices_that_stand_for_themselves_can_move(choices):
+    item = Mcq("a", "알맞은 것은?", choices, 2)
+    assert not stays_in_order(item)
+    assert len(shuffled(item, 5, 1)) == 2
+    assert rotated(item, 1).choices != choices
 
 
 def test_a_question_that_names_choices_by_number_keeps_their_order():
