@@ -132,7 +132,7 @@ def test_a_file_is_told_by_its_content(tmp_path, kind):
 def test_cp949_is_named_with_the_command_that_converts_it(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes((HEAD + ROW).encode("cp949"))
-    with pytest.raises(InputError, match="CP949.*iconv -f CP949 -t UTF-8"):
+    with pytest.raises(InputError, match=r"CP949.*iconv -f CP949 -t UTF-8"):
         read_mcq(path, "kmmlu")
 
 
