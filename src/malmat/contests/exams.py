@@ -7,6 +7,7 @@ second text that the question refers to (보기), beside the dict or in it. Test
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class Exam:
     source: str
     more: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def cluster(self) -> str:
         """The passage, by a digest of its letters; of an item without one, the question."""
         return row_id("passage", squeeze(self.passage or self.question))
@@ -138,6 +139,8 @@ def _exam(name: str, row: dict[str, Any], line: int, source: str | None) -> Exam
     if not question:
         raise BadRow("problems.question", "an empty question")
     passage = _text(row.get("paragraph"), "paragraph")
+    where, text = ("paragraph", passage) if passage else ("problems.question", question)
+    refuse_misread({where: text[:_BEGINNING]})
     more = {key: text for key in KEPT if (text := _text(row.get(key), key))}
     return Exam(
         id=name,
@@ -171,7 +174,6 @@ def _text(value: Any, where: str) -> str:
         return ""
     if not isinstance(value, str):
         raise BadRow(where, f"expected text, found {type(value).__name__}")
-    refuse_misread({where: value[:_BEGINNING]})
     return normalize(value).strip()
 
 
