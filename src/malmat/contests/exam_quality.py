@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from malmat.contests.exams import Exam
+from malmat.sources.row import Mcq
 from malmat.text.duplicates import THRESHOLD, NearDuplicates, squeeze
 
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -125,25 +126,29 @@ def near_duplicates(
     return found
 
 
-def position_skew(items: Iterable[Exam]) -> dict[int, dict[str, Any]]:
+def answer_positions(items: Iterable[Exam | Mcq]) -> dict[int, list[int]]:
+    """Number of choices → how many right ones stand at each position."""
+    counts: dict[int, list[int]] = {}
+    for one in items:
+        if one.answer is not None:
+            counts.setdefault(len(one.choices), [0] * len(one.choices))[one.answer - 1] += 1
+    return dict(sorted(counts.items()))
+
+
+def position_skew(items: Iterable[Exam | Mcq]) -> dict[int, dict[str, Any]]:
     """Number of choices → ``counts`` of the right positions, ``chi2`` and ``p`` of Pearson's test
     against equal ones (None below five expected of each, where it does not hold)."""
     from scipy.stats import chisquare
 
-    counts: dict[int, Counter[int]] = defaultdict(Counter)
-    for one in items:
-        if one.answer is not None:
-            counts[len(one.choices)][one.answer] += 1
     found: dict[int, dict[str, Any]] = {}
-    for size, own in sorted(counts.items()):
-        each = [own[place] for place in range(1, size + 1)]
+    for size, each in answer_positions(items).items():
         test = chisquare(each) if sum(each) >= 5 * size else None
         figures = (float(test.statistic), float(test.pvalue)) if test else (None, None)
         found[size] = {"counts": each, "chi2": figures[0], "p": figures[1]}
     return found
 
 
-def longest_is_right(items: Iterable[Exam]) -> tuple[int, int]:
+def longest_is_right(items: Iterable[Exam | Mcq]) -> tuple[int, int]:
     """How often the right choice alone is the longest, of how many items."""
     right = total = 0
     for one in items:
@@ -169,10 +174,17 @@ def quality(items: Sequence[Exam], others: Mapping[str, Sequence[Exam]]) -> dict
                 rows[name].append(one.id)
     duplicates = near_duplicates(items, others)
     rows["near_duplicates"] = [one.row for one in duplicates]
-    right, total = longest_is_right(items)
     return {
         "rows": rows,
         "near_duplicates": [vars(one) for one in duplicates],
+        **skew(items),
+    }
+
+
+def skew(items: Sequence[Exam | Mcq]) -> dict[str, Any]:
+    """What can be had without reading: the key's place (``position_skew``) and its length."""
+    right, total = longest_is_right(items)
+    return {
         "positions": {str(size): one for size, one in position_skew(items).items()},
         "longest_is_right": {"n": right, "of": total},
     }
@@ -187,6 +199,12 @@ def quality_lines(report: Mapping[str, Any], most: int = 5) -> list[str]:
             lines.append(f"note: {len(ids)} rows: {about}: {', '.join(ids[:most])}{more}")
     splits = Counter(one["split"] for one in report["near_duplicates"] if one["split"])
     lines += [f"leak: {count} rows have a passage of {split}" for split, count in splits.items()]
+    return lines + skew_lines(report)
+
+
+def skew_lines(report: Mapping[str, Any]) -> list[str]:
+    """The figures of ``skew`` for people."""
+    lines = []
     for size, one in report["positions"].items():
         test = "" if one["p"] is None else f", chi-square {one['chi2']:.2f}, p {one['p']:.3f}"
         skew = "  (skewed)" if one["p"] is not None and one["p"] < 0.05 else ""

@@ -22,7 +22,7 @@ from malmat.text.korean import fold, normalize
 
 COLUMNS = ("id", "paragraph", "problems")
 PLUS = "question_plus"
-KEPT = ("licence", "topic", "hint", "rationale")
+KEPT = ("licence", "evaluation_only", "topic", "hint", "rationale")
 """Columns that an item keeps where its file has them."""
 
 FEWEST, MOST = 2, 10
