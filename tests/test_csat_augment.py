@@ -474,6 +474,11 @@ def test_new_distractors_leave_the_key_where_it_is(augment, tmp_path):
         ["A", "B", "A와 B", "C"],
         ["비", "눈", "안개", "None of the above"],
         ["㉠", "㉡", "㉢", "㉣"],
+        ["가", "나", "가, 나", "나, 다"],
+        ["(가)", "(나)", "(가)와 (나)", "(다)"],
+        ["비", "눈", "둘 다", "안개"],
+        ["비", "눈", "위의 모든 것", "모두"],
+        ["A", "B", "C", "Both A and B"],
     ],
 )
 def test_choices_that_name_others_stay_in_order(choices):
@@ -503,6 +508,22 @@ def test_choices_move_with_their_key(augment, tmp_path):
     assert reasons(out) == {"the choices stay in order": 1}
     assert augment(*words)[0] == 0
     assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ["1950년", "1960년", "1970년"],
+        ["값이 오른다.", "값이 내린다.", "(가)는 (나)와 다르다고 본다."],
+        ["2.5", "3.5", "4.5"],
+        ["사과와 배", "감과 귤", "밤"],
+    ],
+)
+def test_choices_that_stand_for_themselves_can_move(choices):
+    item = Mcq("a", "알맞은 것은?", choices, 2)
+    assert not stays_in_order(item)
+    assert len(shuffled(item, 5, 1)) == 2
+    assert rotated(item, 1).choices != choices
 
 
 def test_a_question_that_names_choices_by_number_keeps_their_order():
@@ -592,6 +613,7 @@ def outputs(path: Path) -> dict[str, bytes]:
     return {name: p.read_bytes() for name, p in (("", path), ("r", beside(path, "rejected.jsonl")))}
 
 
+@pytest.mark.slow
 def test_kills_and_faults_lose_nothing_and_pay_nothing_twice(augment, tmp_path):
     source = write_passages(tmp_path / "p.jsonl")
     with FakeLLM(writer) as fake:
@@ -643,6 +665,46 @@ def test_an_answer_that_never_came_is_neither_kept_nor_rejected(augment, tmp_pat
         assert augment(*words)[0] == 0
         assert server.calls == before + 3
         assert len(lines(out)) == 4
+
+
+def test_a_run_in_which_nothing_came_leaves_an_earlier_file(augment, tmp_path):
+    source, out = write_passages(tmp_path / "p.jsonl", NAMES[:2]), tmp_path / "o.jsonl"
+    with FakeLLM(writer) as server:
+        assert augment(*words_for(server, source, out))[0] == 0
+    before = out.read_bytes()
+    with FakeLLM(lambda *_: "모르겠다") as server:
+        words = words_for(server, source, out, "--temperature", 0.1)
+        code, _, error = augment(*words)
+    assert (code, out.read_bytes()) == (1, before)
+    assert "left as it was" in error
+
+
+def test_a_hint_joins_the_rationale_that_an_item_has(augment, tmp_path):
+    source, out = write_items(tmp_path / "i.jsonl", NAMES[:1]), tmp_path / "o.jsonl"
+    (row,) = lines(source)
+    held_out(source, [{**row, "rationale": "첫 문장이 근거다.", "topic": "사회", "source": "own"}])
+
+    def answer(prompt, body):
+        if "힌트를 한두 문장으로" in prompt:
+            return '{"hint": "첫 문장을 보세요."}'
+        return json.dumps({"answer": 1 + (choice_lines(prompt)[right] == 1)})
+
+    right = row["problems"]["choices"][row["problems"]["answer"] - 1]
+    with FakeLLM(answer) as server:
+        assert augment("--hints", *words_for(server, source, out))[0] == 0
+    (kept,) = lines(out)
+    assert (kept["rationale"], kept["topic"]) == ("첫 문장이 근거다.", "사회")
+    assert augment("--shuffle", "--input", out, "--output", source)[0] == 0
+    (moved,) = lines(source)
+    assert (moved["topic"], moved["source"]) == ("사회", "augmented-own")
+    assert not {"hint", "rationale"} & set(moved)
+
+
+def test_an_output_that_is_read_is_refused(augment, tmp_path):
+    source = write_passages(tmp_path / "p.jsonl", NAMES[:1])
+    for words in (["--input", source], ["--input", "x.txt", "--against", source]):
+        code, _, error = augment(*words, "--output", source)
+        assert (code, "would be lost" in error) == (2, True)
 
 
 def test_a_batch_gives_what_single_calls_give(augment, tmp_path):

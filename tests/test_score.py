@@ -515,7 +515,8 @@ def test_one_judgement_says_nothing_of_agreement():
         ("gpt-4.1", "kanana-1.5-8b", ["gpt-4o", "claude3.7"], True),
         ("gpt-4.1", "kanana-1.5-8b", ["claude3.7"], False),
         ("o3", "chatgpt-4o-latest", [], True),
-        ("local:embedded", "gemma-3-270m", [], True),
+        ("local:gemma-3-1b", "gemma-3-270m", [], True),
+        ("local:embedded", "embedded", [], False),  # it stands in where there is no judge
         ("gemini-2.5-flash", "Qwen3-8B", ["written-for-malmat"], False),
         ("lexicon", "gpt-4o", ["gpt-4o"], False),
     ],

@@ -25,6 +25,8 @@ from tests.conftest import ROOT
 
 CASES = ROOT / "tests/cases/sources"
 CONVERT = "src/csat/convert.py"
+HEAD = "question,answer,A,B,C,D,Category,Human Accuracy\n"
+ROW = "첨성대가 있는 도시는?,2,서울,경주,부여,공주,History,0.9\n"
 BOOLQ = [{"paragraph": "비가 온다.", "question": "비가 오는가?", "label": 1}]
 
 
@@ -127,6 +129,13 @@ def test_a_file_is_told_by_its_content(tmp_path, kind):
     assert (item.question, item.answer) == ("비가 오는가?", 2)
 
 
+def test_cp949_is_named_with_the_command_that_converts_it(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes((HEAD + ROW).encode("cp949"))
+    with pytest.raises(InputError, match=r"CP949.*iconv -f CP949 -t UTF-8"):
+        read_mcq(path, "kmmlu")
+
+
 def test_equal_headers_are_numbered_and_cells_stay_text(tmp_path):
     path = saved(tmp_path / "a.csv", "질문,보기,보기,보기\nq,NULL,None,nan\n")
     assert read_source(path)[0] == [
@@ -188,10 +197,6 @@ def test_a_letter_is_read_in_every_spelling(value, number):
 def test_what_is_no_letter_of_a_choice_is_a_fault(value):
     with pytest.raises(BadRow):
         lettered(value, 4)
-
-
-HEAD = "question,answer,A,B,C,D,Category,Human Accuracy\n"
-ROW = "첨성대가 있는 도시는?,2,서울,경주,부여,공주,History,0.9\n"
 
 
 @pytest.mark.parametrize(

@@ -137,5 +137,5 @@ def test_the_card_and_the_server_send_every_switch_that_training_used():
     sent = dict(re.findall(r"(\w+)=(True|False)\b", snippet.partition("apply_chat_template")[2]))
     assert {name: sent[name] == "True" for name in chat.THINKING_OFF} == chat.THINKING_OFF
     server = (ROOT / "src" / "eval" / "serve_vllm.sh").read_text()
-    [kwargs] = re.findall(r"--default-chat-template-kwargs '(\{.*?\})'", server)
+    [kwargs] = re.findall(r"--default-chat-template-kwargs \\\s+'(\{.*?\})'", server)
     assert json.loads(kwargs) == chat.THINKING_OFF

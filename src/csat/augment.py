@@ -36,11 +36,7 @@ from malmat.answer.prices import BATCH_SHARE, Meter, estimate_tokens
 from malmat.answer.request import Engine
 from malmat.augment import rejected_rows
 from malmat.cli import COMPLETE, FAILURES, provenance, relative, run, show_settings
-from malmat.contests.answer_back import (
-    WORDING,
-    answer_requests,
-    read_vote,
-)
+from malmat.contests.answer_back import WORDING, answer_requests, read_vote
 from malmat.contests.augmentation import ANSWER_TOKENS, Augmentation, answer_tokens, maker_requests
 from malmat.contests.exam_quality import skew_lines
 from malmat.contests.faults import Fault, show_skipped
@@ -48,7 +44,7 @@ from malmat.contests.held_back import HeldBack
 from malmat.contests.makers import Draft, Maker, Seed
 from malmat.contests.mcq_rows import read_exam_items, write_contest_rows
 from malmat.contests.passages import read_texts
-from malmat.errors import InputError
+from malmat.errors import InputError, StopRunning
 from malmat.files import write_json
 from malmat.journal import Journal, journal_path
 from malmat.lm.load import short_name
@@ -86,6 +82,8 @@ def main() -> int:
             work.keep_shuffled(fresh, args.copies, args.seed)
         else:
             ask(args, journal, work, maker, probes, fresh, prompts, meters)
+        if work.missing and not work.rows and output.exists():
+            raise StopRunning(f"nothing came: {relative(output)} is left as it was")
         write_contest_rows(output, work.rows)
     report = work.report()
     settings = {"settings": vars(args), "prompts": prompts, "environment": provenance()}
@@ -150,6 +148,8 @@ def show_plan(args, maker, probes, seeds, prompts, meters) -> None:
 
 def ask(args, journal, work, maker: Maker, probes, seeds, prompts, meters) -> None:
     """Have drafts made, and answered back."""
+    if journal.notice:
+        print(f"  {journal.notice}")
     engine = engine_of(args, args.model, maker.tokens)
     checker = engine_of(args, args.checker, ANSWER_TOKENS) if args.checker else engine
     with contextlib.ExitStack() as at_the_end:

@@ -58,7 +58,7 @@ def arguments(doc: str):
 
 def check(args) -> None:
     """Refuse options that contradict each other, before anything is read."""
-    check_output(args.output)
+    check_output(args.output, [*args.input, *args.against])
     args.agree = args.agree or args.votes
     for field, fits, fix in (
         ("agree", args.agree <= args.votes, "Up to --votes."),

@@ -55,7 +55,7 @@ def arguments():
 
 def main() -> int:
     args = arguments()
-    check_output(args.output)
+    check_output(args.output, args.input)
     show_settings("convert", vars(args))
     print(described(args.source))
     licence = SOURCES[args.source].licence

@@ -8,6 +8,7 @@ default one.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,18 +34,18 @@ TOPICS = {
     "국어": "시 소설 화자 인물 서술자 갈등 시어 토론 사회자 방언 글자 낱말 띄어 표준어 빗대어",
 }
 """Topic → beginnings of words in a passage that speak for it."""
-MATCHERS = {
-    name: re.compile(rf"(?<![가-힣])(?:{'|'.join(words.split())})")
-    for name, words in TOPICS.items()
-}
+ANY_WORD = re.compile(
+    "(?<![가-힣])(?:"
+    + "|".join(f"(?P<{name}>{'|'.join(words.split())})" for name, words in TOPICS.items())
+    + ")"
+)
 
 
 def topic_of(item: Item) -> str:
     """The topic most of whose words stand in the passage and the question; 기타 where none does."""
     text = f"{item['passage']} {item['question']} {item['question_plus']}"
-    found = {name: len(matcher.findall(text)) for name, matcher in MATCHERS.items()}
-    best = max(found, key=lambda name: found[name])
-    return best if found[best] else "기타"
+    found = Counter(match.lastgroup for match in ANY_WORD.finditer(text))
+    return str(max(TOPICS, key=lambda name: found[name])) if found else "기타"
 
 
 # ------------------------------------------------------------------------ parts of a prompt
@@ -168,20 +169,10 @@ def read(path: Path) -> list[Item]:
 
 
 PLACEHOLDERS = {
-    "SYSTEM": "",
-    "SYSTEM_RULES": "",
-    "SYSTEM_THINK": "",
-    "PASSAGE": "passage",
-    "QUESTION": "question",
-    "PLUS": "plus",
-    "HINT": "hint",
-    "OPTIONS": "options",
-    "PICK": "numbers",
-    "PICK_WITH_PLUS": "numbers",
+    **dict.fromkeys(("SYSTEM", "SYSTEM_RULES", "SYSTEM_THINK", "MARK", "WRITE_HINT"), ""),
+    **dict.fromkeys(("PICK", "PICK_WITH_PLUS", "PICK_BLIND"), "numbers"),
+    **{name: name.lower() for name in ("PASSAGE", "QUESTION", "PLUS", "HINT", "OPTIONS")},
     "PICK_THINKING": "numbers mark",
-    "MARK": "",
-    "PICK_BLIND": "numbers",
-    "WRITE_HINT": "",
 }
 
 TASK = Task(

@@ -12,8 +12,8 @@ Reads   results/<task>/infer_results/<model>_<task>_inference_results.json of ea
 Writes  with --name results/<task>/infer_results/<name>_<task>_inference_results.json, or --output;
         beside it .run.json: the models, their files' digests, the weights and what they were
         fitted on, the table.
-Prints  the table, where the right answers are known: each model, each vote, leave-one-out losses,
-        pairwise disagreement, and whether any model is right.
+Prints  the table, where right answers are known: each model, each vote, leave-one-out losses,
+        pairwise disagreement, whether any model is right.
 
 ``hard`` counts the models' answers, ``soft`` adds up the probabilities that they give each choice,
 ``weighted`` counts the answers by the log-odds that a model is right, ``stack`` is a logistic
@@ -75,21 +75,19 @@ def arguments():
     options.add_argument("--output", help="another file for the answers")
     options.add_argument("--table", action=argparse.BooleanOptionalAction, default=None)
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
-    args = options.parse_args()
-    args.in_sample |= args.published
-    return args
+    return options.parse_args()
 
 
 def main() -> int:
     args = arguments()
+    args.in_sample |= args.published
     task = TASKS.get(args.task)
     if task and task.answers:
         raise InputError(f"is scored from answers to {task.answers}", field="task")
     paths = dict(named(args, task, model) for model in args.models)
     if len(paths) < max(2, len(args.models)):
         raise InputError("expected two or more, each of another name", field="models")
-    output = output_of(args, task)
-    if output:
+    if output := output_of(args, task):
         check_output(output, list(paths.values()))
     ballots = read_ballots(paths)
     if args.method in ADD_UP:
@@ -99,8 +97,7 @@ def main() -> int:
     show_settings("vote", {**vars(args), "output": output and relative(output)})
     for model in ballots.reordered:
         print(f"note: {model} has the rows in another order: they are joined by id")
-    where = f" → {relative(output)}" if output else ""
-    print(f"plan: {len(ballots.rows)} rows of {len(paths)} models{where}")
+    print(f"plan: {len(ballots.rows)} rows of {len(paths)} models")
     if args.dry_run:
         return COMPLETE
     tally = vote(ballots, args.method, weights)
@@ -156,18 +153,16 @@ def weigher_of(args, ballots: Ballots) -> Weigher:
         InputError: weights that do not fit the models, or that were picked on the rows that are
             voted on (without --in_sample), or of which nothing says where they were.
     """
-    if args.published and (args.weights or args.fit_on or args.folds or args.best):
-        raise InputError("brings its own weights", field="published")
-    if args.published:
-        return Weigher(by_rank(ballots, args.method))
-    given = by_hand(args.weights, ballots, args.method)
-    for one, other in (("fit_on", "folds"), ("weights", "best")):
+    by_ranks = by_rank(ballots, args.method) if args.published else None
+    given = by_hand(args.weights, ballots, args.method) if by_ranks is None else by_ranks
+    alone = [("published", name) for name in ("fit_on", "folds", "weights", "best")]
+    for one, other in (("fit_on", "folds"), ("weights", "best"), *alone):
         if getattr(args, one) and getattr(args, other):
             raise InputError(f"give one of --{one} and --{other}", field=other)
     if args.fit_on:
         sample = read_sample(list(map(Path, args.fit_on)), ballots, in_sample=args.in_sample)
         return Weigher(given, sample, best=args.best)
-    unequal = given is not None and len(set(args.weights)) > 1
+    unequal = given is not None and len(set(given.tolist())) > 1
     if unequal and not args.in_sample and ballots.any_target:
         fix = "Name the answers to those rows with --fit_on, or --in_sample labels the vote so."
         raise InputError("nothing says on which rows they were picked", field="weights", fix=fix)
@@ -193,8 +188,7 @@ def show(args, ballots: Ballots, tally: Tally, weights: np.ndarray) -> None:
     print(f"answers: {ok} ok" + f", {len(tally.picks) - ok} failed" * (ok < len(tally.picks)))
     decided = f" ({by_sum} by the summed probabilities, {ties - by_sum} by the first file)"
     print(f"  ties: {ties}{decided if ties else ''}")
-    short = ((ballots.picks < 0) & (weights > 0)).any(0)
-    print(f"  without all votes: {int(short.sum())}")
+    print(f"  without all votes: {int(((ballots.picks < 0) & (weights > 0)).any(0).sum())}")
     if args.method in FITTED or args.best:
         fitted = zip(ballots.models, weights.mean(1), strict=True)
         print("  weights: " + ", ".join(f"{model} {weight:.3f}" for model, weight in fitted))

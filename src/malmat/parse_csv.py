@@ -44,9 +44,11 @@ def csv_rows(
         for values in reader:
             filled = any(map(str.strip, values))
             try:
-                if filled and header is None:
+                if not filled:
+                    pass
+                elif header is None:
                     header = _header(path, values, start)
-                elif filled:
+                else:
                     rows.append((start, _cells(path, values, header, required or header, start)))
             except InputError as fault:
                 if faults is None or header is None:

@@ -6,8 +6,8 @@
 
 Reads   models.json: a name → {script, model_name, options of that script …}; ``cpu: true``
         marks a row for machines without a GPU. Everything is checked before anything runs.
-Writes  checkpoints/NAME (or --output_dir/NAME), by the row's script; a table of the runs, from their run.json, is
-        printed at the end. A row that fails does not stop the others.
+Writes  checkpoints/NAME (or --output_dir/NAME), by the row's script; a table of the runs, from
+        their run.json, is printed at the end. A row that fails does not stop the others.
 """
 
 from __future__ import annotations

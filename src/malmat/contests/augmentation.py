@@ -21,8 +21,11 @@ from malmat.text.duplicates import NearDuplicates
 ANSWER_TOKENS = 10
 """Of output of an answer back, for a plan."""
 
-HANDED_ON = ("source", "category", "licence", "evaluation_only")
+HANDED_ON = ("source", "category", "licence", "evaluation_only", "topic")
 """Fields of a seed's row that what is made of it keeps."""
+
+OF_THE_ITEM = ("hint", "rationale")
+"""Fields that an item keeps, and a new one made of it does not: they speak of its choices."""
 
 
 def maker_requests(
@@ -137,12 +140,13 @@ class Augmentation:
     def keep(self, draft: Draft, **more: Any) -> None:
         """Add a draft's row."""
         assert draft.item is not None
-        row = {name: draft.seed.row[name] for name in HANDED_ON if name in draft.seed.row}
+        names = HANDED_ON if self._renames else HANDED_ON + OF_THE_ITEM
+        row = {name: draft.seed.row[name] for name in names if name in draft.seed.row}
         if self._renames:
             row["source"] = f"augmented-{row.get('source') or 'own'}"
             row["made_from"] = draft.seed.id
         self.items.append(draft.item)
-        self.rows.append(contest_row(draft.item, **row, **draft.more, **more))
+        self.rows.append(contest_row(draft.item, **{**row, **draft.more, **more}))
 
     def report(self) -> dict[str, Any]:
         """Counts, and what can be had of the kept items without reading them."""

@@ -15,13 +15,17 @@ _NAMES_OTHERS = re.compile(
     r"|[①-⑳]|[㉠-㉻]|\([1-9]\)|\b[1-9]번"
     r"|[A-E]\s*(?:와|과|및|,|and|&)\s*[A-E]\b"
     r"|(?:위|앞|이상|상기)(?:의)?\s*(?:보기|선지|선택지|내용|것)?\s*(?:이|가|은|는)?\s*모두"
-    r"|모두\s*(?:맞|옳|틀|해당|정답|아니|아님|다)"
+    r"|모두\s*(?:맞|옳|틀|해당|정답|아니|아님|다)|^모두\W*$|전부|둘 다|위의 모든"
     r"|(?:정답|해당|답|옳은 것|맞는 것)\s*(?:이|은|는|가)?\s*없"
     r"|(?:다른|나머지)\s*(?:보기|선지|선택지)"
     r"|(?:all|none|both|neither) of the",
     re.IGNORECASE,
 )
 """In a choice: a label, or words, that name other choices or the statements of a box."""
+
+_LABEL = r"[(\[<]?\s*(?:[가나다라마바사아자차]|[A-Za-z]|\d{1,2})\s*[)\]>]?"
+_LABELS = re.compile(rf"\s*{_LABEL}(?:\s*(?:[,·ㆍ/&]|와|과|및)\s*{_LABEL})+\s*[.]?\s*")
+"""A choice that is a list of labels: 가, 나; (가)와 (다)."""
 
 _NUMBERED = re.compile(r"[①-⑩]|\b[1-9]\s*번\s*(?:선지|선택지|보기)")
 """In a question: it names choices by their numbers."""
@@ -31,7 +35,8 @@ def stays_in_order(item: Mcq) -> bool:
     """Whether the choices cannot change places: one names others, or the question names them."""
     if _NUMBERED.search(normalize(item.question)):
         return True
-    return any(_NAMES_OTHERS.search(normalize(text)) for text in item.choices)
+    texts = map(normalize, item.choices)
+    return any(_NAMES_OTHERS.search(text) or _LABELS.fullmatch(text) for text in texts)
 
 
 def reordered(item: Mcq, order: Sequence[int]) -> Mcq:

@@ -7,6 +7,7 @@ second text that the question refers to (보기), beside the dict or in it. Test
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class Exam:
     source: str
     more: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def cluster(self) -> str:
         """The passage, by a digest of its letters; of an item without one, the question."""
         return row_id("passage", squeeze(self.passage or self.question))
@@ -93,8 +94,8 @@ def read_exams(
         except BadRow as bad:
             faults.append(bad.fault(name, line))
     if any(one.answer is not None for one in found):
-        bad = "a training row without an answer"
-        faults += [Fault(o.id, o.line, "problems.answer", bad) for o in found if o.answer is None]
+        none = "a training row without an answer"
+        faults += [Fault(o.id, o.line, "problems.answer", none) for o in found if o.answer is None]
         found = [one for one in found if one.answer is not None]
     faults.sort(key=lambda one: one.line)
     sound_or_refused(path, faults, left=len(found), skip=skip_bad)
@@ -138,6 +139,8 @@ def _exam(name: str, row: dict[str, Any], line: int, source: str | None) -> Exam
     if not question:
         raise BadRow("problems.question", "an empty question")
     passage = _text(row.get("paragraph"), "paragraph")
+    where, text = ("paragraph", passage) if passage else ("problems.question", question)
+    refuse_misread({where: text[:_BEGINNING]})
     more = {key: text for key in KEPT if (text := _text(row.get(key), key))}
     return Exam(
         id=name,
@@ -171,7 +174,6 @@ def _text(value: Any, where: str) -> str:
         return ""
     if not isinstance(value, str):
         raise BadRow(where, f"expected text, found {type(value).__name__}")
-    refuse_misread({where: value[:_BEGINNING]})
     return normalize(value).strip()
 
 
@@ -188,7 +190,7 @@ def _choices(value: Any) -> list[str]:
         raise BadRow(where, f"expected a list, found {type(value).__name__}")
     if not FEWEST <= len(value) <= MOST:
         raise BadRow(where, f"{len(value)} choices, where {FEWEST} to {MOST} can be")
-    texts = []
+    texts: list[str] = []
     for number, one in enumerate(value, 1):
         plain = str(one) if type(one) in (int, float) and one == one else one
         if not (text := _text(plain, f"{where}[{number}]")):

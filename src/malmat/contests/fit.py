@@ -22,9 +22,10 @@ class Fitter:
     """
 
     def __init__(self, name: str, max_length: int, shorten: Callable[[Item, int], Item]):
-        from malmat.lm.chat import end_of_turn, give_template
+        from malmat.lm.chat import end_of_turn
         from malmat.lm.choice import Encoder
         from malmat.lm.load import load_tokenizer
+        from malmat.lm.templates import give_template
 
         self._tokenizer, self._shorten = load_tokenizer(name), shorten
         give_template(self._tokenizer, plain=True)

@@ -40,7 +40,8 @@ def read_literal(text: str) -> Any:
     if len(text) > LARGEST or len(text.encode("utf-8", "replace")) > LARGEST:
         raise NoLiteral(f"larger than {LARGEST:,} bytes")
     text = text.strip()
-    if _depth(text) > DEEPEST:
+    bare = _TEXT.sub("\0", text)
+    if _depth(bare) > DEEPEST:
         raise NoLiteral(f"nested deeper than {DEEPEST} levels")
     if text.startswith('{"'):
         try:
@@ -56,7 +57,7 @@ def read_literal(text: str) -> Any:
         tree = _parsed(_CURLY.sub(_straight, text))[0]
     if tree is None:
         raise NoLiteral(f"not a literal ({problem})")
-    if _side_by_side(text):
+    if re.search("\0\\s*\0", bare):  # which Python would join
         raise NoLiteral("two texts with no comma between them")
     try:
         return _value(tree)
@@ -64,9 +65,9 @@ def read_literal(text: str) -> Any:
         raise NoLiteral("nested too deep") from None
 
 
-def _depth(text: str) -> int:
+def _depth(bare: str) -> int:
     depth = deepest = 0
-    for bracket in re.findall(r"[\[\](){}]", _TEXT.sub("", text)):
+    for bracket in re.findall(r"[\[\](){}]", bare):
         depth += 1 if bracket in "[({" else -1
         deepest = max(deepest, depth)
     return deepest
@@ -89,11 +90,6 @@ def _parsed(text: str) -> tuple[ast.expr | None, str]:
 def _straight(match: re.Match[str]) -> str:
     inside = match[2] if match[2] is not None else match[3]
     return match[1] + json.dumps(inside, ensure_ascii=False)
-
-
-def _side_by_side(text: str) -> bool:
-    """Whether Python would join two texts into one, where a comma was left out."""
-    return bool(re.search("\0\\s*\0", _TEXT.sub("\0", text)))
 
 
 def _value(node: ast.expr) -> Any:

@@ -30,8 +30,11 @@ def contest_row(item: Mcq, **more: Any) -> dict[str, Any]:
     return {**dict(zip(COLUMNS, values, strict=True)), **more}
 
 
-def check_output(path: str | Path) -> None:
-    """Refuse an output whose name says neither CSV nor JSONL."""
+def check_output(path: str | Path, inputs: Sequence[str | Path]) -> None:
+    """Refuse an output whose name says neither CSV nor JSONL, or that is one of the inputs."""
+    if Path(path).resolve() in [Path(one).resolve() for one in inputs]:
+        fix = "Choose another file."
+        raise InputError("is read, and would be lost", path=path, field="output", fix=fix)
     if kind_of(path) not in (".csv", ".jsonl"):
         fix = "Name it .jsonl or .csv."
         raise InputError("is written as JSONL or CSV", path=path, field="output", fix=fix)
@@ -65,7 +68,8 @@ def read_exam_items(
             try:
                 read.append((line, item_of(row), row))
             except BadRow as bad:
-                faults.append(bad.fault(str(row.get("id") or f"number {number}"), line))
+                name = row.get("id") if isinstance(row, dict) else None
+                faults.append(bad.fault(str(name or f"number {number}"), line))
     else:
         exams, faults = read_exams(path, skip_bad=True)
         read = [(one.line, _item_of_exam(one), {"source": one.source} | one.more) for one in exams]

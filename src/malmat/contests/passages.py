@@ -11,6 +11,7 @@ from pathlib import Path
 from malmat.contests.makers import Seed
 from malmat.errors import InputError
 from malmat.files import kind_of, read_text, row_id
+from malmat.journal import valid_text
 from malmat.sources.open import read_source
 from malmat.text.duplicates import squeeze
 from malmat.text.korean import normalize
@@ -91,20 +92,24 @@ def pdf_text(path: Path, pages: list[str]) -> str:
         InputError: no PDF that can be read, or one with a password.
     """
     from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
 
     texts = []
     try:
-        for number, page in enumerate(PdfReader(path).pages, 1):
-            text = normalize(page.extract_text() or "").replace("\0", "")
-            if len(squeeze(text)) < FEWEST_LETTERS:
-                pages.append(f"{path.name}, page {number}: gives no text")
-            else:
-                texts.append(re.sub(r"(?<!\n)\n(?!\n)", " ", text))  # lines of a paragraph
-    except (PyPdfError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        found = list(PdfReader(path).pages)
+    except Exception as error:  # what a damaged file sets off is of any kind
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"no PDF that can be read ({reason})", path=path) from None
-    return "\n\n".join(texts).encode("utf-8", "replace").decode("utf-8")
+    for number, page in enumerate(found, 1):
+        try:
+            text = valid_text(normalize(page.extract_text() or "")).replace("\0", "")
+        except Exception as error:
+            pages.append(f"{path.name}, page {number}: {type(error).__name__}: {error}")
+            continue
+        if len(squeeze(text)) < FEWEST_LETTERS:
+            pages.append(f"{path.name}, page {number}: gives no text")
+        else:
+            texts.append(re.sub(r"(?<!\n)\n(?!\n)", " ", text))  # lines of a paragraph
+    return "\n\n".join(texts)
 
 
 def cut(text: str, longest: int) -> list[str]:

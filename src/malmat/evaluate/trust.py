@@ -42,12 +42,13 @@ def family_warning(judge: str, model: str, writers: Iterable[str]) -> str | None
     """Why a judge may favour what it judges, or None (Panickssery et al. 2024, self-preference).
 
     Args:
-        judge: its name; ``lexicon`` has no family.
+        judge: its name; ``lexicon`` has no family, and ``local:embedded``, which stands in where
+            there is no other and ranks by likelihood, is not warned of.
         model: whose answers are judged.
         writers: the ``model`` of each training pair.
     """
     family = family_of(judge.removeprefix("local:"))
-    if family is None:
+    if family is None or judge == "local:embedded":
         return None
     reasons = []
     if family_of(model) == family:

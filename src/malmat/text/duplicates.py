@@ -31,6 +31,11 @@ _PERMUTATIONS = 128
 """Hash values a sketch."""
 
 
+_MOST = 128
+"""Grams of a text that its sketch is made of: those with the lowest hashes, which texts that are
+alike share as they share all (Broder's bottom sketch). Longer texts would take as much longer."""
+
+
 _CACHE_KIB = 16384
 """Memory of the database."""
 
@@ -91,8 +96,8 @@ class NearDuplicates:
 
     def find(self, text: str) -> list[tuple[int, float]]:
         """(number, similarity) of the texts like this one, the most similar first."""
-        grams = shingles(text)
-        return self._find(grams, self._keys(grams))
+        plain = squeeze(text)
+        return self._find(plain, self._keys(plain))
 
     def add(self, text: str, *, only_new: bool = False) -> list[tuple[int, float]]:
         """Add a text, numbered from 0 in order; what ``find`` gave before it was added.
@@ -101,9 +106,8 @@ class NearDuplicates:
             only_new: leave out a text that something was found for.
         """
         plain = squeeze(text)
-        grams = _grams(plain)
-        keys = self._keys(grams)
-        found = self._find(grams, keys)
+        keys = self._keys(plain)
+        found = self._find(plain, keys)
         if found and only_new:
             return found
         self._base.execute("INSERT INTO texts VALUES (?, ?)", (self._count, plain))
@@ -113,24 +117,25 @@ class NearDuplicates:
         self._count += 1
         return found
 
-    def _find(self, grams: frozenset[str], keys: list[int]) -> list[tuple[int, float]]:
+    def _find(self, plain: str, keys: list[int]) -> list[tuple[int, float]]:
         if not keys:
             return []
         rows = self._base.execute(
             "SELECT number, plain FROM texts WHERE number IN "
             f"(SELECT number FROM bands WHERE band IN ({', '.join('?' * len(keys))}))",
             keys,
-        )
-        measured = ((number, similarity(grams, _grams(plain))) for number, plain in rows)
+        ).fetchall()
+        grams = _grams(plain) if rows else frozenset()
+        measured = ((number, similarity(grams, _grams(other))) for number, other in rows)
         found = [pair for pair in measured if pair[1] >= self._threshold]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
-    def _keys(self, grams: frozenset[str]) -> list[int]:
+    def _keys(self, plain: str) -> list[int]:
         """The buckets of a text: 64 bits a band of its MinHash; texts that share one may match."""
-        if not grams:
+        if not plain:
             return []
         sketch = _empty_sketch().copy()
-        sketch.update_batch([gram.encode() for gram in grams])
+        sketch.update_batch(_lowest_hashes(plain))
         values = sketch.hashvalues
         return [
             int.from_bytes(
@@ -151,4 +156,18 @@ def _empty_sketch() -> Any:
     """Made once: drawing the permutations takes longer than a sketch."""
     from datasketch import MinHash
 
-    return MinHash(num_perm=_PERMUTATIONS, seed=1)
+    return MinHash(num_perm=_PERMUTATIONS, seed=1, hashfunc=int)
+
+
+def _lowest_hashes(plain: str) -> list[int]:
+    """The ``_MOST`` lowest of the 32-bit hashes of a squeezed text's grams."""
+    import numpy as np
+
+    letters = np.frombuffer(plain.ljust(_SIZE, "\0").encode("utf-32-le", "surrogatepass"), "<u4")
+    letters = letters.astype(np.uint64)
+    grams = letters[:-2] << 42 | letters[1:-1] << 21 | letters[2:]  # a letter has 21 bits
+    # The finalizer of SplitMix64 (Steele et al. 2014): each bit depends on all three letters.
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        grams = (grams ^ grams >> np.uint64(shift)) * np.uint64(factor)
+    hashes = np.unique(grams >> np.uint64(32))
+    return hashes[:_MOST].tolist()

@@ -34,6 +34,13 @@ _BLANKS = re.compile("[\u2800\u3164\uffa0]")
 """Empty letters, typed for a space: a Braille pattern without dots, the Hangul fillers."""
 
 
+_ODD = re.compile(
+    "[\u00ad\u034f\u061c\u1100-\u11ff\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\u2800"
+    "\u3164\uffa0\ufeff]"
+)
+"""What ``normalize`` may change beyond NFC: it spares most texts the slower steps."""
+
+
 def normalize(text: str) -> str:
     """The text in the one form in which all texts are compared and trained.
 
@@ -43,6 +50,8 @@ def normalize(text: str) -> str:
     """
     if text.isascii():
         return text
+    if not _ODD.search(text):
+        return unicodedata.normalize("NFC", text)
     text = _BLANKS.sub(" ", _INVISIBLE.sub("", text))
     return unicodedata.normalize("NFC", text).translate(_JAMO)
 

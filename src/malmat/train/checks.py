@@ -319,9 +319,14 @@ def report(
     estimate: dict[str, Any] | None = None,
     terms: dict[str, Any] | None = None,
 ) -> list[str]:
-    """What ``check``, ``plan``, ``memory`` and ``licence`` found, a line each."""
+    """What ``check``, ``plan``, ``memory`` and ``licence`` found, a line each.
+
+    ``facts["unit"]`` is ``pairs`` where two examples, the better and the worse, are a row.
+    """
+    unit = facts.get("unit", "examples")
+    rows = facts["examples"] // (2 if unit == "pairs" else 1)
     lines = [
-        f"data: {facts['examples']:,} examples ({facts['skipped']:,} too long, left out), "
+        f"data: {rows:,} {unit} ({facts['skipped']:,} too long, left out), "
         f"{facts['tokens']:,} tokens; an example has {facts['mean']:g} on average, median "
         f"{facts['median']}, p95 {facts['p95']}, longest {facts['longest']}",
         f"loss: on the {facts['labelled_tokens']:,} tokens of answers and turn ends "
@@ -346,7 +351,7 @@ def report(
             + (daily if date == "today's" else "")
         )
     if steps:
-        lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} examples")
+        lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} {unit}")
         if "sequences" in steps:
             lines.append(
                 f"packing: {facts['examples']:,} examples ride in {steps['sequences']:,} sequences "

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+class AnswerFault(ValueError):
+    """An answer in the data that cannot be trained, whatever the template."""
+
+
 def spans(labels: list[int]) -> list[tuple[int, int]]:
     """The (start, end) of each run of labelled tokens: one a trained answer."""
     found, place = [], 0
@@ -48,6 +52,7 @@ def check_example(
 
     Raises:
         ValueError: saying what is wrong with it.
+        AnswerFault: its answer ends the turn in its middle.
     """
     ids, labels = example["input_ids"], example["labels"]
     runs = spans(labels)
@@ -68,7 +73,7 @@ def check_example(
         if labels[start:stop] != answer or answer[-len(end) :] != end:
             raise ValueError(f"example {number}: labels are not the tokens of the answer")
         if stops & set(answer[: -len(end)]):
-            raise ValueError(
+            raise AnswerFault(
                 f"example {number}: the answer holds a token that ends the turn in its middle: "
                 f"{tokenizer.decode(answer)[:80]!r}"
             )

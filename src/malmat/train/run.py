@@ -33,6 +33,7 @@ from malmat.train.examples import (
     refuse_evaluation_only,
 )
 from malmat.train.hub import check_upload, upload
+from malmat.train.labels import AnswerFault
 from malmat.train.licence import licence
 from malmat.train.loop import Build, Job, finish, train
 from malmat.train.memory import memory
@@ -228,8 +229,12 @@ def _encode(
             shortened=examples.shortened,
             batch_size=settings.batch_size * (2 if settings.preferences else 1),
         )
+    except AnswerFault as fault:
+        fix = "Take the token out of the answer."
+        raise InputError(str(fault), path=settings.data_path, fix=fix) from None
     except ValueError as error:
         raise InputError(str(error), field="model_name") from None
+    facts["unit"] = "pairs" if settings.preferences else "examples"
     texts = [*examples.texts(), *(held.texts() if held else ())]
     check_vocabulary(settings, tokenizer, (text["input_ids"] for text in texts))
     shape = batch_shape(settings.batch_size, settings.gradient_accumulation_steps, world_size())
