@@ -79,13 +79,13 @@ def _documents_of(path: Path, left_out: Counter[str]) -> Iterator[tuple[int, Doc
     """(line or page, document) for each text of a file that is not empty."""
     for line, identifier, title, raw in _texts_of(path):
         text = normalize(valid_text(raw)).replace("\0", " ").strip()
-        left_out["lone surrogates replaced"] += valid_text(raw) != raw
+        if valid_text(raw) != raw:
+            left_out["documents with lone surrogates, replaced"] += 1
         if not text:
             left_out["empty documents"] += 1
             continue
         title = normalize(valid_text(title)).strip()
         yield line, Document(valid_text(identifier) or row_id(title, text), title, text)
-    left_out += Counter()  # without what counts nothing
 
 
 def _texts_of(path: Path) -> Iterator[tuple[int, str, str, str]]:

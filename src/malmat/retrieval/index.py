@@ -7,6 +7,7 @@ other settings does not take it for its own.
 
 from __future__ import annotations
 
+import functools
 import json
 import mmap
 import shutil
@@ -208,3 +209,22 @@ class Index:
         """The chunk of a number, read from the disk."""
         start = self._ends[number - 1] + 1 if number else 0
         return Chunk(**json.loads(self._bytes[start : self._ends[number]]))
+
+    def stamp(self) -> str:
+        """What the chunks and the first leg are, in one digest."""
+        first = self.legs[0].name
+        return digest([self.manifest["chunks_sha256"], self.manifest["legs"][first]])[:16]
+
+    @functools.cached_property
+    def _places(self) -> dict[str, list[int]]:
+        """A chunk's or a document's id → the numbers of its chunks."""
+        places: dict[str, list[int]] = {}
+        for number in range(len(self)):
+            chunk = self.chunk(number)
+            for name in {chunk.id, chunk.document}:
+                places.setdefault(name, []).append(number)
+        return places
+
+    def numbers_of(self, ids: Iterable[str]) -> list[int]:
+        """The numbers of chunks by their own ids or their documents', each once, in order."""
+        return sorted({number for name in ids for number in self._places.get(name, ())})

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
+from multiprocessing.connection import wait
 from typing import Any
 
 BATCH = 500
@@ -26,7 +30,7 @@ def mapped(
         return
     # Started anew: a fork of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=_end_with_the_parent) as pool:
         waiting = deque[Future]()
         for batch in chain(first, batches):
             waiting.append(pool.submit(_apply, function, batch))
@@ -34,6 +38,19 @@ def mapped(
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _end_with_the_parent() -> None:
+    """Leave Ctrl-C to the parent; end where it was killed, or its children would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _batches(arguments: Iterable[tuple]) -> Iterator[list[tuple]]:

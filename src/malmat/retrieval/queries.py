@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from malmat.answer.prices import Meter
+from malmat.answer.request import Engine, Request
+from malmat.journal import Journal
+from malmat.prompts import inert, user_message
 from malmat.text.korean import normalize
 
 MOST = 3
@@ -49,3 +53,38 @@ def _lines(text: str) -> Iterable[str]:
             if values and all(isinstance(value, str) for value in values):
                 return values
     return re.sub(r"```\w*", "", text).splitlines()
+
+
+def ask_for_queries(
+    engine: Engine,
+    questions: Mapping[str, str],
+    prompt: str,
+    journal: Journal,
+    *,
+    sampling: dict | None = None,
+    meter: Meter | None = None,
+) -> dict[str, tuple[str, list[str]]]:
+    """Question id → (status, the queries to search with).
+
+    The question itself is always the last query, and the only one where none could be read.
+
+    Args:
+        questions: id → question.
+        prompt: the wording, with {question}.
+        sampling: of an API's request.
+    """
+    requests = [
+        Request(name, user_message(prompt, question=inert(text)), sampling or {})
+        for name, text in questions.items()
+    ]
+
+    def accept(_: Request, text: str) -> list[str]:
+        return read_queries(text)
+
+    found = {}
+    with engine.answers(requests, journal, accept=accept, meter=meter, label="queries") as records:
+        for request, record in zip(requests, records, strict=True):
+            question, status = questions[request.id], record["status"]
+            own = read_queries(record["text"]) if status == "ok" else []
+            found[request.id] = status, [*(one for one in own if one != question), question]
+    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 from malmat.errors import InputError
+from malmat.retrieval.chunks import Chunk
 from malmat.retrieval.fuse import DEPTH, Fusion
 from malmat.retrieval.index import Index
 from malmat.retrieval.leg import Leg, Ranking
@@ -58,34 +60,58 @@ class Searcher:
         """One ranking for several queries, by reciprocal ranks."""
         return Fusion().fuse([self.ranking(query) for query in queries])
 
-    def contexts(self, queries: Sequence[str], choosing: Choosing) -> list[dict[str, Any]]:
-        """``id, title, text, score`` of up to k chunks: [] where the gate lets none through.
+    def chunks(self, queries: Sequence[str], choosing: Choosing) -> list[tuple[Chunk, float]]:
+        """Up to k chunks with their scores: [] where the gate lets none through.
 
         Args:
             queries: the last is the question itself, which the gate judges.
         """
         if self.gate and self.legs[0].confidence(queries[-1]) < self.gate:
             return []
-        return [
-            {"id": chunk.id, "title": chunk.title, "text": chunk.text, "score": round(score, 6)}
-            for chunk, score in chosen(self.index, self.merged(queries), choosing)
-        ]
+        return chosen(self.index, self.merged(queries), choosing)
 
 
-def chosen(index: Index, ranking: Ranking, choosing: Choosing) -> list[tuple[Any, float]]:
+def contexts(chunks: Iterable[tuple[Chunk, float | None]]) -> list[dict[str, Any]]:
+    """Chunks as they are handed on: ``id, title, text, score``."""
+    return [
+        {
+            "id": chunk.id,
+            "title": chunk.title,
+            "text": chunk.text,
+            "score": None if score is None else round(score, 6),
+        }
+        for chunk, score in chunks
+    ]
+
+
+def right_chunks(index: Index, right: Iterable[str], k: int) -> list[tuple[Chunk, None]]:
+    """Up to k chunks of what is right."""
+    return [(index.chunk(number), None) for number in index.numbers_of(right)[:k]]
+
+
+def random_chunks(
+    index: Index, right: Iterable[str], k: int, draw: Random
+) -> list[tuple[Chunk, None]]:
+    """Up to k chunks of what is not right."""
+    others = set(index.numbers_of(right))
+    drawn = draw.sample(range(len(index)), min(len(index), k + len(others)))
+    return [(index.chunk(number), None) for number in drawn if number not in others][:k]
+
+
+def chosen(index: Index, ranking: Ranking, choosing: Choosing) -> list[tuple[Chunk, float]]:
     """Up to k chunks of a ranking, with their scores."""
     if choosing.diversity == "none":
         return [(index.chunk(number), score) for number, score in ranking[: choosing.k]]
     found = [(index.chunk(number), score) for number, score in ranking]
     if choosing.diversity == "page":
-        best: dict[str, tuple[Any, float]] = {}
+        best: dict[str, tuple[Chunk, float]] = {}
         for chunk, score in found:
             best.setdefault(chunk.document, (chunk, score))
         return list(best.values())[: choosing.k]
     return _mmr(found, choosing)
 
 
-def _mmr(found: list[tuple[Any, float]], choosing: Choosing) -> list[tuple[Any, float]]:
+def _mmr(found: list[tuple[Chunk, float]], choosing: Choosing) -> list[tuple[Chunk, float]]:
     """The chunk that weighs most, one after the other: its score against what is taken."""
     grams = [shingles(chunk.text) for chunk, _ in found]
     highest = found[0][1] if found else 1.0
