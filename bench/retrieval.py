@@ -68,54 +68,56 @@ def made_up(count: int) -> tuple[list[str], list[str]]:
 
 
 def measure(args, corpus: Path, queries: list[str]) -> None:
-    from malmat.retrieval.chunks import Cutting
-    from malmat.retrieval.index import Index, Plan, build
+    from malmat.retrieval.index import Index, build
 
     folder = corpus.with_name("index")
-    plan = Plan(
-        Cutting(duplicates=0), {args.part: [{"bm25": "kiwi", "dense": "embedded"}[args.part]]}
-    )
+    plan = plan_of(args.part, {"bm25": "kiwi", "dense": "embedded"}[args.part])
     wall, cpu = clocks(lambda: build([corpus], folder, plan, args.processes))
     print(f"{args.part}: {args.chunks:,} chunks indexed in {wall:.1f} s ({cpu:.1f} s of a core)")
     if args.part == "bm25" and args.chunks < WHOLE:
         scaled = cpu * WHOLE / args.chunks
         print(f"  {WHOLE:,} would take {scaled:.0f} s of a core, {scaled / 2:.0f} s of two")
-    start = time.perf_counter()
     index = Index(folder)
     leg = index.legs[0]
-    leg.search(queries[0], 100)
-    print(f"  open, with the first query: {time.perf_counter() - start:.2f} s")
+    for name, work in (
+        ("open", lambda: Index(folder)),
+        ("the first query", lambda: leg.search(queries[0], 100)),
+    ):
+        wall, cpu = clocks(work)
+        print(f"  {name}: {wall:.2f} s ({cpu:.2f} s of a core)")
     wall, cpu = clocks(lambda: [leg.search(query, 100) for query in queries])
     print(f"  a query: {1000 * wall / QUERIES:.2f} ms ({1000 * cpu / QUERIES:.2f} ms of a core)")
+    whose = {"this process": resource.RUSAGE_SELF, "one of Kiwi": resource.RUSAGE_CHILDREN}
+    used = [f"{name} {resource.getrusage(who).ru_maxrss / 1e6:.2f}" for name, who in whose.items()]
+    print(f"  memory in GB: {', '.join(used)}", flush=True)
     if args.part == "bm25":
-        compare(index, queries)
-    used = [
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    ]
-    print(f"  memory: {used[0] / 1e6:.2f} GB, a process of Kiwi {used[1] / 1e6:.2f} GB")
+        compare(corpus, queries)
 
 
-def compare(index, queries: list[str]) -> None:
-    """A query by rank_bm25 over the same terms."""
-    from malmat.retrieval.tokenize import terms_of
+def plan_of(kind: str, leg: str):
+    from malmat.retrieval.chunks import Cutting
+    from malmat.retrieval.index import Plan
 
+    return Plan(Cutting(duplicates=0), {kind: [leg]})
+
+
+def compare(corpus: Path, queries: list[str]) -> None:
+    """The same queries over the same words by rank_bm25, without the time of the morphology."""
     try:
         from rank_bm25 import BM25Okapi
     except ImportError:
         raise InputError("rank-bm25 is not installed", fix="pip install rank-bm25.") from None
-    corpus = [terms_of(index.chunk(number).text, "kiwi") for number in range(len(index))]
-    other = BM25Okapi(corpus)
-    terms = [terms_of(query, "kiwi") for query in queries]
-    some = terms[:20]
-    _, slow = clocks(lambda: [other.get_scores(words) for words in some])
-    leg = index.legs[0]
-    _, fast = clocks(lambda: [leg.scores_of(words) for words in terms])
-    ratio = (slow / len(some)) / (fast / len(terms))
-    print(
-        f"  scores of a query's terms: {1000 * fast / len(terms):.3f} ms; rank_bm25 "
-        f"{1000 * slow / len(some):.1f} ms, {ratio:.0f} times as long"
-    )
+    from malmat.retrieval.index import Index, build
+
+    folder = corpus.with_name("words")
+    build([corpus], folder, plan_of("bm25", "whitespace"))
+    leg = Index(folder).legs[0]
+    other = BM25Okapi([row["text"].split() for _, row in read_rows(corpus)])
+    some = queries[:20]
+    _, slow = clocks(lambda: [other.get_scores(query.split()) for query in some])
+    _, fast = clocks(lambda: [leg.scores(query) for query in queries])
+    slow, fast = 1000 * slow / len(some), 1000 * fast / len(queries)
+    print(f"  by words: {fast:.3f} ms a query; rank_bm25 {slow:.1f} ms, {slow / fast:.0f} times")
 
 
 def clocks(work: Callable[[], object]) -> tuple[float, float]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
+from malmat.retrieval.chunks import Cutting
+from malmat.retrieval.index import Plan, build
 from tests.conftest import ROOT
 from tests.fake_llm import FakeLLM
 
@@ -34,9 +37,8 @@ def rows_of(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.fixture
-def files(tmp_path):
-    """A corpus, its questions and what is right, in a folder."""
+def save(folder):
+    """The corpus, its questions and what is right."""
     asked = {"category": "문화 지식", "domain": "역사", "topic_keyword": "말"}
     questions = [
         {
@@ -46,20 +48,25 @@ def files(tmp_path):
         }
         for name, kind, text, answer, _ in QUESTIONS
     ]
-    written(tmp_path / "q.json", questions)
-    written(tmp_path / "qrels.json", {name: right for name, *_, right in QUESTIONS})
+    written(folder / "q.json", questions)
+    written(folder / "qrels.json", {name: right for name, *_, right in QUESTIONS})
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in PASSAGES)
-    (tmp_path / "p.jsonl").write_text("".join(lines), encoding="utf-8")
-    return tmp_path
+    (folder / "p.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with an index ``i`` of one leg."""
+    folder = tmp_path_factory.mktemp("made")
+    save(folder)
+    build([folder / "p.jsonl"], folder / "i", Plan(Cutting(), {"bm25": ["kiwi"]}))
+    return folder
 
 
 @pytest.fixture
-def index(files, script):
-    """The folder with an index ``i`` of one leg in it."""
-    done = script(BUILD, "p.jsonl", "--output", "i", "--dense")
-    assert done.returncode == 0, done.stderr
-    assert "3 documents, 3 chunks" in done.stdout
-    return files
+def index(made, tmp_path):
+    """The same, to be changed at will."""
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
 
 
 def retrieve(script, *words, **environment):
@@ -131,10 +138,36 @@ def test_bad_options(index, script, words, expected):
     assert not (index / "c").exists()
 
 
-def test_a_changed_corpus_is_refused(index, script):
-    (index / "p.jsonl").write_text('{"id": "x", "text": "새 글이다."}\n', encoding="utf-8")
-    refused(retrieve(script, "--output", "c.jsonl"), "p.jsonl", "has changed", "build_index.py")
-    assert not (index / "c.jsonl").exists()
+def test_an_index_is_made_left_alone_and_refused_where_its_corpus_changed(script, tmp_path):
+    save(tmp_path)
+    words = (BUILD, "p.jsonl", "--output", "i", "--bm25", "bigram", "--dense")
+    done = script(*words)
+    assert done.returncode == 0, done.stderr
+    assert "3 documents, 3 chunks" in done.stdout
+    before = (tmp_path / "i" / "manifest.json").read_bytes()
+    assert script(*words).returncode == 0
+    assert (tmp_path / "i" / "manifest.json").read_bytes() == before
+    (tmp_path / "p.jsonl").write_text('{"id": "x", "text": "새 글이다."}\n', encoding="utf-8")
+    done = retrieve(script, "--output", "c.jsonl")
+    refused(done, "p.jsonl", "has changed", "build_index.py")
+    assert not (tmp_path / "c.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("none.jsonl",), ["none.jsonl", "no such file"]),
+        (("p.jsonl", "--bm25", "mecab"), ["mecab", "kiwi, bigram"]),
+        (("p.jsonl", "--bm25"), ["no leg"]),
+        (("p.jsonl", "--overlap", "256"), ["overlap"]),
+        (("p.jsonl", "--overlap", "-1"), ["overlap"]),
+        (("p.jsonl", "--late", "nlpai-lab/KURE-v2"), ["pylate"]),
+    ],
+)
+def test_bad_options_of_an_index(script, tmp_path, words, expected):
+    save(tmp_path)
+    refused(script(BUILD, *words, "--output", "i", "--dense"), *expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.jsonl", "q.json", "qrels.json"]
 
 
 def test_questions_without_qrels_are_named(index, script):
