@@ -27,14 +27,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from retrieve_options import HERE, arguments, open_writer
-
 from malmat.cli import COMPLETE, FAILURES, relative, run, show_settings
 from malmat.contests.typed_questions import CHOICE, SHORT, Question, read_typed
 from malmat.errors import InputError
 from malmat.files import digest, read_json, write_json, write_jsonl
 from malmat.journal import Journal, journal_path
 from malmat.prompts import load_prompts
+from retrieve_options import HERE, arguments, open_writer
 
 
 def main() -> int:
