@@ -20,7 +20,7 @@ from malmat.train.checkpoints import COMPLETE_FILE, all_checkpoints, newest_chec
 from malmat.train.clusters import Packed
 from malmat.train.examples import Examples
 from malmat.train.generation import prepare_generation
-from malmat.train.lora import write_merged
+from malmat.train.lora import describe_base, merge
 from malmat.train.record import RUN_FILE, json_of, losses_of, rank, reference_of, world_size
 from malmat.train.settings import TrainSettings
 from malmat.train.sharding import save_from_checkpoint, save_gathered
@@ -325,8 +325,9 @@ def finish(settings: TrainSettings) -> None:
         if isinstance(value.get("target_modules"), list):
             value["target_modules"].sort()  # PEFT writes a set, in another order at each run
         write_json(config, value)
+        describe_base(output)
         if settings.merge:
-            write_merged(output, output / "merged", trust_remote_code=settings.trust_remote_code)
+            merge(settings, output, output / "merged")
     (output / "README.md").unlink(missing_ok=True)
     names = (folder.name for folder in all_checkpoints(output))
     seal(output, leave=(*names, RUN_FILE, "runs", "loss_curve.png"))
