@@ -15,8 +15,8 @@ key is set, else an offline one); an API model (gpt-*, gemini-*, or any name wit
 --base_url); ``local:MODEL`` (grades: probability-weighted 1–5 over the score tokens);
 ``lexicon`` (the term, an inflection or a variant stands in the answer, by Korean morphology; an
 everyday word counts with evidence only); ``human:RATER`` (the ratings given in human.py);
-``accuracy``, ``exact``, ``rouge1``, ``nll``. Only answers whose status is ok are scored; a failed
-judgement is a status, never a score.
+``accuracy``, ``exact``, ``verbatim``, ``rouge1``, ``rouge1_mecab``, ``nll``. Only answers whose
+status is ok are scored; a failed judgement is a status, never a score.
 
 An API judge of used terms sees the terms that may be in the answer, not the whole list, and
 may name other slang: that counts where it is a listed term after all.

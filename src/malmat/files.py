@@ -143,7 +143,7 @@ def read_rows(
     """
     path, kind = Path(path), kind_of(path)
     if kind == ".parquet":
-        rows = _read_parquet(path)
+        rows = read_parquet(path)
     else:
         text = read_text(path).replace("\ufeff", "")
         if kind == ".txt" and not re.match(r'\s*[\[{]\s*["{\[]', text):
@@ -160,7 +160,8 @@ def read_rows(
     return [(line, cleaned(row, path, line, as_typed=as_typed)) for line, row in rows]
 
 
-def _read_parquet(path: Path) -> Rows:
+def read_parquet(path: Path) -> Rows:
+    """The rows of a Parquet file, numbered from 1."""
     import pyarrow
     import pyarrow.parquet
 

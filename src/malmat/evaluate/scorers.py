@@ -1,8 +1,9 @@
 """Scorers by name: what gives an answer its value.
 
-``accuracy``, ``exact``, ``rouge1`` and ``nll`` are computed from the row alone; ``lexicon`` finds
-listed terms by Korean morphology; ``local:MODEL`` (``local_judge``) and any other name
-(``judges``) are language models that judge; ``human:RATER`` reads the ratings of ``human.py``.
+``accuracy``, ``exact``, ``verbatim``, ``rouge1``, ``rouge1_mecab`` (over the morphemes of
+MeCab-ko) and ``nll`` are computed from the row alone; ``lexicon`` finds listed terms by Korean
+morphology; ``local:MODEL`` (``local_judge``) and any other name (``judges``) are language models
+that judge; ``human:RATER`` reads the ratings of ``human.py``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from malmat.answer.open import open_model
@@ -21,6 +23,7 @@ from malmat.answer.prices import Meter, price
 from malmat.answer.provider import NO_KEY, Model, api_key
 from malmat.errors import InputError
 from malmat.evaluate.judges import Judge, JudgeRequest, judge_by_api, judge_requests
+from malmat.evaluate.korean_metrics import mecab_words, verbatim
 from malmat.evaluate.local_judge import judge_locally
 from malmat.evaluate.ratings import HUMAN, Ratings, check_rater, read_ratings
 from malmat.evaluate.results import ratings_path
@@ -351,7 +354,9 @@ def _refuse_without_targets(rows: Sequence[Row]) -> None:
 ROW_SCORERS: dict[str, Callable[[Row], dict]] = {
     "accuracy": accuracy,
     "exact": exact,
+    "verbatim": verbatim,
     "rouge1": rouge1,
+    "rouge1_mecab": partial(rouge1, tokens=mecab_words),
     "nll": nll,
 }
 

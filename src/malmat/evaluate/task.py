@@ -91,7 +91,7 @@ GRADE = Scale("grade", 1.0, 5.0)
 LOSS = Scale("loss", 0.0, None)
 
 
-SCORERS = ("accuracy", "exact", "rouge1", "nll", "lexicon", "auto")
+SCORERS = ("accuracy", "exact", "verbatim", "rouge1", "rouge1_mecab", "nll", "lexicon", "auto")
 """What a task may name as its scorer (``malmat.evaluate.scorers``)."""
 
 DEFAULT_OPTION = "CHOOSE"
@@ -138,8 +138,8 @@ class Task:
         render: the constants of ``prompt_file``, an item and the passages found for it →
             messages; the same at training and at inference.
         wording: the constants that ``render`` uses → the placeholders that each must have.
-        scorer: the default one: ``accuracy``, ``exact``, ``rouge1``, ``nll``, ``lexicon``, or
-            ``auto``: the best judge that the keys allow, else ``offline``.
+        scorer: the default one, of ``SCORERS``; ``auto`` is the best judge that the keys allow,
+            else ``offline``.
         offline: the scorer that needs no key, where ``scorer`` is ``auto``.
         judge: how a language model judges its answers; None where none can.
         slices: fields of the rows by which figures are shown apart.

@@ -1,0 +1,1 @@
+"""Passages found for questions: documents, chunks, legs (lexical, dense, late), fusion, metrics."""
