@@ -7,16 +7,17 @@
     python src/eval/infer.py my-model api usage --base_url http://localhost:8000/v1
     python src/eval/infer.py my-model api usage --base_url http://a:8000/v1,http://b:8000/v1
 
-Reads   the task's questions (or --questions) and its wording (prompt.py).
+Reads   the task's questions (or --questions), its wording (prompt.py) and, where there are some,
+        the passages found for each question (--contexts, as retrieve.py writes them).
 Writes  results/<task>/infer_results/<model>_<task>_inference_results.json (or --output): a
         row a question with its status; beside it a journal, from which a killed run goes on,
         and .run.json: settings, versions, seconds, tokens and cost.
 
 Where a question has choices, a local model weighs them by their log-likelihoods (--score: of the
-label's token, or of the whole text), and an API model answers with a number. With --permute the
-options are put in several orders (``cyclic``, ``all`` or a number of them) and the probabilities
-averaged; the run says how often the pick follows the position instead of the text. What a model
-thinks before it answers is kept apart, in ``thoughts``.
+label's token, or of the whole text) or writes a number (--score number), as an API model does. With
+--permute the options are put in several orders (``cyclic``, ``all`` or a number of them) and the
+probabilities averaged; the run says how often the pick follows the position instead of the text.
+What a model thinks before it answers is kept apart, in ``thoughts``.
 
 Sampling defaults are the published ones: 256 tokens, temperature 0.7, top_p 0.8, top_k 20,
 repetition penalty 1.15 for local models; 512 tokens, temperature 0.7 for APIs, which are sent
@@ -53,6 +54,7 @@ from malmat.cli import COMPLETE, FAILURES, relative, run, show_settings
 from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.confidence import choice_figures, choice_lines
+from malmat.evaluate.contexts import with_contexts
 from malmat.evaluate.run_record import refuse_another_models
 from malmat.evaluate.task import Item
 from malmat.lm.load import check_model, short_name
@@ -67,6 +69,9 @@ def main() -> int:
     args = arguments(__doc__)
     task = TASKS[args.task]
     items = task.read(Path(args.questions or task.questions))[: args.limit]
+    if not items:
+        raise InputError(f"no question of {task.name} in it", path=args.questions, field="task")
+    items, passages = with_contexts(items, args.contexts) if args.contexts else (items, {})
     output = Path(args.output or results.answers_path(args.results_dir, task, args.name))
     show_settings("infer", {**vars(args), "output": relative(output)})
     alike = not args.output and args.name == short_name(args.adapter or args.model)
@@ -74,7 +79,7 @@ def main() -> int:
     given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
     engine, sampling, meter = open_engine(args, items, given)
     how = "number" if args.type == "api" else args.score
-    asking = Asking(task, task.prompts(), how, args.permute)
+    asking = Asking(task, task.prompts(), how, args.permute, passages)
     asked = {"ask_blocked": bool(args.ask_blocked), "room": args.thinking_room}
     requests = [asking.requests(item, sampling, **asked) for item in items]
     for name in (name for name in task.slices if not any(name in item for item in items)):
@@ -121,11 +126,11 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
     common = {"adapter": args.adapter, "quantization": args.quantization}
     common["trust_remote_code"] = bool(args.trust_remote_code)
     common["batch_size"] = None if args.batch_size == "auto" else args.batch_size
-    if any(item.get("choices") for item in items):
+    if args.score != "number" and any(item.get("choices") for item in items):
         common |= {"score": args.score, "normalization": args.normalization}
         return ChoiceEngine(args.model, **common), None, None
     if args.permute:
-        raise InputError("no question has choices", field="permute", fix="Leave it out.")
+        raise InputError("no choices are weighed", field="permute", fix="Leave it out.")
     until = None if args.until == "turn" else args.until
     sampling = Sampling(**given, max_new_tokens=args.max_new_tokens, until=until)
     return LocalEngine(args.model, sampling, **common), None, None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from malmat.answer.request import Request
 from malmat.errors import InputError
@@ -21,12 +21,14 @@ class Asking:
         how: what is done with an item's choices: ``number`` puts them into words for a model
             that answers in text, ``label`` and ``text`` weigh them by logits.
         permute: as ``malmat.evaluate.orders.orders_of``.
+        passages: item id → the passages that were found for it.
     """
 
     task: Task
     prompts: dict[str, str]
     how: str
     permute: int | str | None = None
+    passages: Mapping[str, list[str]] = field(default_factory=dict)
 
     def labels(self, item: Item) -> list[str]:
         """What stands for each of an item's choices in an answer: numbers where the choices are
@@ -68,7 +70,7 @@ class Asking:
         """
         task, labels = self.task, self.labels(item)
         try:
-            messages = task.render(self.prompts, item, [])
+            messages = task.render(self.prompts, item, self.passages.get(item["id"], []))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             reason = f"render fails on this item ({type(error).__name__}: {error})"
             raise InputError(reason, path=task.questions, field=item["id"]) from None

@@ -16,6 +16,10 @@ from malmat.models import MODELS_FILE, answering_for
 from tasks import TASKS
 
 HERE = Path(__file__).parent
+HOW = ("label", "text", "number")
+"""How a local model answers a question with choices: by the logits of their labels or of their
+texts, or by writing a number, as a model behind an API does."""
+
 LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code")
 LOCAL_ONLY += ("score", "normalization", "permute", "until")
 API_ONLY = ("base_url", "extra_body", "thinking_budget", "ask_blocked", "concurrency", "max_cost")
@@ -32,6 +36,7 @@ def arguments(doc: str):
     options.add_argument("type", choices=("api", "local"))
     options.add_argument("task", choices=tuple(TASKS), help="MALMAT_TASKS=FILE adds your own")
     options.add_argument("--questions", help="another file of questions")
+    options.add_argument("--contexts", help="passages for the questions, by id (JSONL)")
     options.add_argument("--output", help="another file for the answers")
     options.add_argument("--results_dir", default=str(HERE / "results"))
     options.add_argument("--models", help="another models.json")
@@ -50,7 +55,7 @@ def arguments(doc: str):
     local.add_argument("--batch_size", type=batch_size, help="default: auto, what fits in memory")
     local.add_argument("--quantization", choices=("4bit", "8bit"))
     local.add_argument("--trust_remote_code", action="store_true", default=None)
-    local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
+    local.add_argument("--score", choices=HOW, help="choices: default by the task")
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
     local.add_argument("--permute", type=orders, help="of options: cyclic, all, or how many")
     local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
@@ -70,7 +75,9 @@ def resolved(args):
     """The options with those of the model's row in models.json, and the defaults of its kind."""
     known = args.models or MODELS_FILE
     how = answering_for(args.model, kind=args.type, base_url=args.base_url, path=known)
-    args.name = args.name or (short_name(args.adapter) if args.adapter else how.name)
+    if not args.name:  # answers with contexts are a column of their own
+        args.name = short_name(args.adapter) if args.adapter else how.name
+        args.name += f"-{Path(args.contexts).stem}" if args.contexts else ""
     args.model = how.model
     for name, value in how.options.items():
         if getattr(args, name) is None:

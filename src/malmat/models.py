@@ -56,7 +56,7 @@ class Answer(BaseModel):
     quantization: Literal["4bit", "8bit"] | None = None
     batch_size: Count | Literal["auto"] | None = None
     trust_remote_code: bool | None = None
-    score: Literal["label", "text"] | None = None
+    score: Literal["label", "text", "number"] | None = None
     normalization: str | None = None
     until: Literal["turn", "line"] | None = None
 

@@ -36,9 +36,24 @@ def read_choices_made(path: str | Path, ids: Sequence[str]) -> dict[str, str]:
     """Id → the choice that a file of answers makes for each of ``ids``.
 
     Raises:
-        InputError: ids that are missing, foreign or without an answer: all in one line.
+        InputError: as ``complete_answers``.
     """
     answers = {row["id"]: row for row in read_answers(path, unique=True)}
+    return complete_answers(answers, path, ids)
+
+
+def complete_answers(
+    answers: Mapping[str, Mapping[str, Any]], path: str | Path, ids: Sequence[str]
+) -> dict[str, str]:
+    """Id → the answer to each of ``ids``.
+
+    Args:
+        answers: id → row with ``answer`` and ``status``.
+        path: of them, for the message.
+
+    Raises:
+        InputError: ids that are missing, foreign or without an answer: all in one line.
+    """
     failed = [one for one in ids if one in answers and answers[one]["status"] != "ok"]
     faults = {
         "have no answer": [f"{one} ({answers[one]['status']})" for one in failed],

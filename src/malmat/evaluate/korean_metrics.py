@@ -29,8 +29,18 @@ def rouge_text(text: str) -> str:
 @functools.cache
 def _mecab() -> Callable[[str], list[str]]:
     from mecab import MeCab
+    from mecab.utils import create_lattice
 
-    return MeCab().morphs
+    tagger = MeCab()._tagger
+
+    def morphs(text: str) -> list[str]:
+        """As ``MeCab.morphs``, which takes twice the time: it reads each morpheme's features."""
+        lattice = create_lattice(text)
+        if not tagger.parse(lattice):
+            raise ValueError(tagger.what())
+        return [node.surface for _, node in lattice]
+
+    return morphs
 
 
 @functools.cache

@@ -1,0 +1,83 @@
+"""Fill a test file's outputs with answers, or check a submission against its test file.
+
+    python src/culture_qa/submission.py --input test.json --answers A.json B.json C.json \\
+        --output submission.json
+    python src/culture_qa/submission.py --input test.json --check submission.json
+
+Reads   --input: the contest's test file; --answers: what infer.py or postprocess.py wrote to the
+        three tasks, in any order.
+Writes  --output: the test file, in which nothing but ``output`` differs: ``{"answer": …}``. With
+        --check nothing: it compares keys, order, ids and all values, and leaves with 1 where one
+        but ``output`` differs, an output is empty, or a 선다형 one is none of the choices.
+
+An answer that failed is never filled in: every row needs one, else nothing is written (exit 2).
+"""
+
+from __future__ import annotations
+
+from malmat.cli import COMPLETE, FAILURES, parser, relative, run
+from malmat.contests.predictions import read_predictions
+from malmat.contests.submission import (
+    OUTPUT,
+    complete_answers,
+    differences,
+    filled,
+    read_submission_rows,
+)
+from malmat.contests.typed_questions import Question, read_typed
+from malmat.errors import InputError
+from malmat.files import write_json
+
+
+def arguments():
+    options = parser(__doc__)
+    options.add_argument("--input", required=True, help="the contest's test file")
+    options.add_argument("--answers", nargs="+", help="files of answers to it")
+    options.add_argument("--output", help="the submission")
+    options.add_argument("--check", metavar="SUBMISSION", help="compare this one, write nothing")
+    args = options.parse_args()
+    if bool(args.check) == bool(args.answers and args.output) or (args.check and args.answers):
+        raise InputError("give --answers and --output, or --check", field="check")
+    return args
+
+
+def main() -> int:
+    args = arguments()
+    rows = read_submission_rows(args.input)
+    questions = {one.id: one for one in read_typed(args.input)[0]}
+    if args.check:
+        return check(rows, questions, args.check)
+    answers = complete_answers(read_predictions(args.answers), args.answers[0], list(questions))
+    if faulty := next((one for one in answers if not fits(questions[one], answers[one])), None):
+        problem = f"the row {faulty}: {answers[faulty]!r} is none of its choices"
+        raise InputError(problem, path=args.answers[0], field="answer")
+    write_json(args.output, filled(rows, {one: {"answer": answers[one]} for one in answers}))
+    print(f"wrote {relative(args.output)}")
+    return check(rows, questions, args.output)
+
+
+def fits(question: Question, answer: object) -> bool:
+    """Whether an answer is a text and, where there are choices, one of their numbers."""
+    if not isinstance(answer, str) or not answer.strip():
+        return False
+    return not question.labels or answer in question.labels
+
+
+def check(rows: list[dict], questions: dict[str, Question], path: str) -> int:
+    """Print how a submission differs from its test file; 1 where it may not."""
+    submitted = read_submission_rows(path)
+    found = list(differences(rows, submitted))
+    for row in submitted:
+        output = row.get(OUTPUT)
+        answer = output.get("answer") if isinstance(output, dict) else None
+        if row["id"] in questions and not fits(questions[row["id"]], answer):
+            found.append(f"the row {row['id']} has the output {output!r}")
+    for problem in found:
+        print(f"  {problem}")
+    said = f"{len(found)} differences" if found else f"{len(rows)} rows, nothing but output differs"
+    print(f"{relative(path)}: {said}")
+    return FAILURES if found else COMPLETE
+
+
+if __name__ == "__main__":
+    run(main)
