@@ -295,6 +295,7 @@ def load_model(
         # Before it computes anything: on the CPU bitsandbytes packs the weights of a layer that
         # has (0.50), and what is dequantized of them then is another layer.
         model = model.dequantize()
+        model._weight_conversions = None  # how a quantized file was read: saving would undo it
     if adapter:
         model = _adapted(model, adapter, merge)
     return model.eval()
