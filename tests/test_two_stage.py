@@ -168,7 +168,7 @@ def test_dpo_stands_on_the_merged_model_and_on_no_other(tmp_path, script, model_
     assert record["reference"]["log_ratio"] == 0
     steps = record["losses"]
     assert steps[0]["reward_margin"] == pytest.approx(0, abs=1e-5)
-    assert steps[-1]["reward_margin"] > 0.1
+    assert steps[-1]["reward_margin"] > 0.02
     base = json.loads((dpo / "base.json").read_text())
     assert base["merged_from"] == str(sft)
     assert ("loss_after" in base) is bool(bits)

@@ -46,9 +46,6 @@ from malmat.contests.rejected_answers import Asked, Candidate, Pairs
 from malmat.contests.typed_questions import LONG, read_typed
 from malmat.errors import InputError
 from malmat.evaluate.contexts import read_contexts
-from malmat.evaluate.korean_metrics import mecab_words
-from malmat.evaluate.results import read_answers
-from malmat.evaluate.scorers import rouge1
 from malmat.files import check_fields, read_json, read_rows, write_json, write_jsonl
 from malmat.prompts import load_prompts
 
@@ -123,6 +120,8 @@ def read_candidates(args, asked: dict[str, Asked]) -> list[Candidate]:
     Raises:
         InputError: a candidate of a question that is not in --input.
     """
+    from malmat.evaluate.results import read_answers  # here, since --help is to answer at once
+
     found: list[Candidate] = []
     if "options" in args.sources:
         found += [c for one in asked.values() for c in wrong.from_options(one)]
@@ -158,6 +157,9 @@ def is_wrong(asked: Asked, text: str, below: float) -> bool:
     """Whether a paragraph of a model's own is far from the reference; others are checked later."""
     if asked.question.type != LONG or not text.strip():
         return True
+    from malmat.evaluate.korean_metrics import mecab_words
+    from malmat.evaluate.scorers import rouge1
+
     row = {"answer": text, "target": asked.chosen}
     return rouge1(row, tokens=mecab_words)["value"] < below
 

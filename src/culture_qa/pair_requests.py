@@ -9,7 +9,7 @@ from maker_options import Asking, request, said, shown
 from malmat.answer.replies import parse_object
 from malmat.answer.request import Request
 from malmat.contests.makers import TEXT, schema_of
-from malmat.contests.rejected_answers import Asked, Candidate
+from malmat.contests.rejected_answers import CHECKED, Asked, Candidate, Pairs
 from malmat.contests.typed_questions import CHOICE, LONG
 from malmat.prompts import fill
 
