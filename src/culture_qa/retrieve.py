@@ -1,7 +1,7 @@
 """Find contexts for questions, and say how well each way of searching finds them.
 
     python src/culture_qa/retrieve.py --index data/index --questions test.json --output ctx.jsonl
-    python src/culture_qa/retrieve.py --index data/index --questions train.json dev.json test.json \\
+    python src/culture_qa/retrieve.py --index data/index --questions dev.json test.json \\
         --qrels qrels.json --evaluate
     python src/culture_qa/retrieve.py --index data/index --questions dev.json --qrels qrels.json \\
         --fit_gate gate.json

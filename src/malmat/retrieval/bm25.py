@@ -65,13 +65,12 @@ class Bm25(Leg):
         self.name = name
         self._index = bm25s.BM25.load(folder, mmap=True, show_progress=False)
 
-    def _known(self, query: str) -> tuple[list[int], int]:
-        """The ids of a query's terms, and how many others it has."""
-        terms = terms_of(query, self.name)
-        return (ids := self._index.get_tokens_ids(terms)), len(terms) - len(ids)
-
     def scores(self, query: str) -> np.ndarray:
-        ids, _ = self._known(query)
+        return self.scores_of(terms_of(query, self.name))
+
+    def scores_of(self, terms: list[str]) -> np.ndarray:
+        """As ``scores``, of a query's terms."""
+        ids = self._index.get_tokens_ids(terms)
         if not ids:
             return np.zeros(self._index.scores["num_docs"], np.float32)
         return self._index.get_scores_from_ids(ids)
@@ -81,9 +80,11 @@ class Bm25(Leg):
 
         A term that no chunk has counts as the rarest would: its weight is known to be missing.
         """
-        ids, unknown = self._known(query)
+        terms = terms_of(query, self.name)
+        ids = self._index.get_tokens_ids(terms)
         data, starts = (self._index.scores[name] for name in ("data", "indptr"))
         most = sum(float(data[starts[i] : starts[i + 1]].max(initial=0.0)) for i in ids)
         rarest = math.log(1 + (self._index.scores["num_docs"] + 0.5) / 0.5)
-        possible = most + unknown * rarest
-        return super().confidence(query) / possible if possible else 0.0
+        possible = most + (len(terms) - len(ids)) * rarest
+        best = float(self.scores_of(terms).max(initial=0.0))
+        return best / possible if possible else 0.0

@@ -19,6 +19,7 @@ import numpy as np
 
 from malmat.errors import InputError
 from malmat.journal import valid_text
+from malmat.lm.embedded import EMBEDDED_SHA256, convert_embedded
 from malmat.retrieval.leg import Leg
 from malmat.retrieval.parts import in_parts, joined, save_rows
 from malmat.text.korean import normalize
@@ -72,8 +73,8 @@ def identity(name: str) -> dict:
     except importlib.metadata.PackageNotFoundError:
         fix = f"pip install {package}, or take '{EMBEDDED}'."
         raise InputError(f"'{name}' needs {package}", field="dense", fix=fix) from None
-    known = {"model": name, "version": f"{package} {version}"}
-    return known if _is_embedded(name) else {**known, "prefix": prefix_of(name, "passage")}
+    known = {"model": name, "version": f"{package} {version}", "prefix": prefix_of(name, "passage")}
+    return known | ({"tokens": EMBEDDED_SHA256} if name == WITH_GEMMA else {})
 
 
 def _is_embedded(name: str) -> bool:
@@ -123,7 +124,6 @@ def _token_embeddings() -> tuple[Any, np.ndarray]:
     """The tokenizer and the token embeddings of the embedded language model."""
     from safetensors.numpy import load_file
 
-    from malmat.lm.embedded import convert_embedded
     from malmat.lm.load import load_tokenizer
 
     folder = convert_embedded()

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from malmat.cli import show_table
-from malmat.evaluate.stats import mean_interval, paired_difference
+from malmat.evaluate.stats import mean_interval, paired_difference, rate_interval
 from malmat.retrieval import metrics
 from malmat.retrieval.fuse import DEPTH, Fusion
 from malmat.retrieval.index import Index
@@ -126,7 +126,11 @@ def _mean(values: dict, some: list[Judged], measure: str) -> dict[str, Any]:
         return {"mean": None, "interval": None, "n": 0}
     numbers = [value for _, value in known]
     # Questions on one passage are not independent.
-    low, high = mean_interval(numbers, [_cluster(one) for one, _ in known], (0.0, 1.0))
+    clusters = [_cluster(one) for one, _ in known]
+    if set(numbers) <= {0.0, 1.0}:
+        low, high = rate_interval(numbers, clusters)
+    else:
+        low, high = mean_interval(numbers, clusters, (0.0, 1.0))
     return {"mean": sum(numbers) / len(numbers), "interval": [low, high], "n": len(numbers)}
 
 

@@ -17,6 +17,8 @@ without a blank are one word to it."""
 
 _CONTENT = ("NNG", "NNP", "NR", "VV", "VA", "XR", "SL", "SH", "SN", "W_")
 
+_NOUNS = ("NNG", "NNP")
+
 _LIGHT = {"하", "되", "있", "없", "않", "같", "말", "싶", "보", "이르"}
 """Verbs that stand in any text."""
 
@@ -34,6 +36,15 @@ def _kiwi() -> Any:
     return Kiwi(num_workers=1)
 
 
+def comparable(text: str) -> str:
+    """The text as it is indexed: folded, in small letters.
+
+    The letter ㆍ (arae-a), which people type for a middle dot, is one: folded, it would become a
+    vowel and join the words that it divides.
+    """
+    return fold(valid_text(text).replace("ㆍ", "·")).lower()
+
+
 def sentence_ends(text: str) -> list[int]:
     """Where sentences end inside a text of up to ``LONGEST`` characters, the last left out."""
     return [sentence.end for sentence in _kiwi().split_into_sents(text)][:-1]
@@ -43,11 +54,10 @@ def morphemes(text: str) -> list[str]:
     """The content words of a text, in normal form and small letters.
 
     Nouns, roots, foreign words and numbers stay as they are, verbs and adjectives become their
-    lemma. Nouns that are written as one word give this word, too. Kiwi takes words that it does
-    not know for nouns.
+    lemma. A compound gives its nouns and itself, whether or not the dictionary has it. Words that
+    Kiwi does not know are nouns to it.
     """
-    plain = fold(valid_text(text)).lower()
-    return [word for part in _parts(plain) for word in _content(_kiwi().tokenize(part))]
+    return [word for part in _parts(comparable(text)) for word in _content(_kiwi().tokenize(part))]
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -56,10 +66,10 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _content(tokens: list) -> Iterator[str]:
-    nouns: list[Any] = []
+    nouns: list[Any] = []  # of one word
     for token in tokens:
-        if nouns and not (token.tag[:2] == "NN" and token.start == nouns[-1].end):
-            yield from _compound(nouns)
+        if nouns and not (token.tag in _NOUNS and token.start == nouns[-1].end):
+            yield from _joined(nouns)
             nouns = []
         if not token.tag.startswith(_CONTENT):
             continue
@@ -68,11 +78,25 @@ def _content(tokens: list) -> Iterator[str]:
                 yield token.form + "다"
             continue
         yield token.form.lower().lstrip("#")
-        if token.tag[:2] == "NN":
+        if token.tag in _NOUNS:
+            yield from _inside(token.form)
             nouns.append(token)
-    yield from _compound(nouns)
+    yield from _joined(nouns)
 
 
-def _compound(nouns: list) -> Iterator[str]:
+def _joined(nouns: list) -> Iterator[str]:
     if len(nouns) > 1:
         yield "".join(noun.form for noun in nouns)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _inside(noun: str) -> tuple[str, ...]:
+    """The nouns that a compound of the dictionary is made of (조선어학회: 조선어, 학회).
+
+    Parts of one syllable are left alone: 텔레비전 is no 텔레비 with a 전.
+    """
+    if len(noun) < 4:
+        return ()
+    parts = _kiwi().tokenize(noun, blocklist=[(noun, tag) for tag in _NOUNS])
+    whole = len(parts) > 1 and all(p.tag in _NOUNS and len(p.form) > 1 for p in parts)
+    return tuple(part.form for part in parts) if whole else ()

@@ -6,9 +6,7 @@ import re
 from collections.abc import Callable
 
 from malmat.errors import InputError
-from malmat.journal import valid_text
 from malmat.retrieval import morphology
-from malmat.text.korean import fold
 
 _WORD = re.compile(r"[가-힣]+|[^\W\d_가-힣]+|\d+(?:[.,]\d+)*")
 
@@ -39,7 +37,7 @@ TOKENIZERS = tuple(_TOKENIZERS)
 
 def terms_of(text: str, tokenizer: str) -> list[str]:
     """The terms of a text, in small letters and normal form (NFC, full width folded)."""
-    return _TOKENIZERS[tokenizer](fold(valid_text(text)).lower())
+    return _TOKENIZERS[tokenizer](morphology.comparable(text))
 
 
 def identity(tokenizer: str) -> dict:
