@@ -43,7 +43,8 @@ class Draft:
 
 def writing(args, prompts: dict[str, str], one: Draft) -> Request:
     """The request for a draft's rationale."""
-    values = {"question": shown(one.question), "answer": said(one.question, one.answer)}
+    answer = one.question.answers[0] if one.is_right else one.answer
+    values = {"question": shown(one.question), "answer": said(one.question, answer)}
     text = fill(prompts["RATIONALE"], **values)
     return request(args, f"{one.id} rationale", text, args.temperature)
 

@@ -141,4 +141,5 @@ def said(one: Question, answer: str | None = None) -> str:
     answer = one.answer if answer is None else answer
     if answer in one.labels and one.choices:
         return f"{answer}. {inert(one.choices[one.labels.index(answer)])}"
-    return inert(" / ".join(one.answers) if answer == one.answer else str(answer))
+    several = answer == one.answer and len(one.answers) > 1
+    return inert(" / ".join(one.answers) if several else str(answer))

@@ -164,6 +164,8 @@ def is_of_another_type(one: Question, text: str) -> bool:
     words = max(_WORDS_SHORT, *(len(answer.split()) for answer in answers))
     if "\n" in text or len(text) > longest or len(text.split()) > words:
         return True
+    if _LABEL.fullmatch(text) and not any(map(_LABEL.fullmatch, answers)):
+        return True
     if any(bool(_NUMBER.fullmatch(a)) for a in answers) != bool(_NUMBER.fullmatch(text)):
         return True
     several = len(text.split()) > 2 and bool(_SENTENCE.search(text))

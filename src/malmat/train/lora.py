@@ -145,7 +145,8 @@ def write_merged(
         device="cpu",
         trust_remote_code=trust_remote_code,
     )
-    model, said = load(), {}
+    model = load()
+    said: dict[str, Any] = {}
     if getattr(model, "is_quantized", False):
         before = mean_loss(model, texts) if texts else None
         model = load(dequantize=True)
@@ -216,10 +217,11 @@ def mean_loss(model: Any, texts: Sequence[dict]) -> float:
 def merge_texts(settings: TrainSettings, adapter: str | Path) -> list[dict]:
     """Some of a run's rows, encoded, to compare a loss on; of preference rows the chosen side."""
     tokenizer = load_tokenizer(str(adapter), trust_remote_code=settings.trust_remote_code)
-    options = {"preferences": settings.preferences, "limit": 8 * MERGE_TEXTS}
-    rows = read_training_rows(settings.data_path, **options)
-    bare = settings.wording and any(map(is_bare, rows))
-    wording = read_wording(settings.wording) if bare else None
+    rows = read_training_rows(
+        settings.data_path, preferences=settings.preferences, limit=8 * MERGE_TEXTS
+    )
+    wording = settings.wording if any(map(is_bare, rows)) else None
+    wording = read_wording(wording) if wording else None
     try:
         examples = Examples(rows, tokenizer, settings.max_seq_length, wording=wording)
     except InputError:  # these rows are all too long
