@@ -27,7 +27,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from augment_options import NEW, arguments
+from augment_options import NEW, arguments, asked_as, server_of, wanted
 
 from malmat.answer.api import ApiEngine
 from malmat.answer.batches import BatchEngine
@@ -35,22 +35,18 @@ from malmat.answer.open import open_model
 from malmat.answer.prices import BATCH_SHARE, Meter, estimate_tokens
 from malmat.answer.request import Engine
 from malmat.augment import rejected_rows
-from malmat.cli import COMPLETE, FAILURES, relative, run, show_settings
+from malmat.cli import COMPLETE, FAILURES, provenance, relative, run, show_settings
 from malmat.contests.answer_back import (
-    BY_HINT,
-    WITHOUT_PASSAGE,
     WORDING,
-    Probe,
     answer_requests,
     read_vote,
-    with_passage,
 )
-from malmat.contests.augmentation import Augmentation, answer_tokens, maker_requests
-from malmat.contests.exam_items import read_exam_items, write_contest_rows
+from malmat.contests.augmentation import ANSWER_TOKENS, Augmentation, answer_tokens, maker_requests
+from malmat.contests.exam_quality import skew_lines
 from malmat.contests.faults import Fault, show_skipped
 from malmat.contests.held_back import HeldBack
-from malmat.contests.item_report import skew_lines
-from malmat.contests.makers import Distractors, Draft, Hints, Maker, NewItems, Rationales, Seed
+from malmat.contests.makers import Draft, Maker, Seed
+from malmat.contests.mcq_rows import read_exam_items, write_contest_rows
 from malmat.contests.passages import read_texts
 from malmat.errors import InputError
 from malmat.files import write_json
@@ -72,29 +68,35 @@ def main() -> int:
     fresh = [seed for seed in seeds if not reasons[seed.id]][: args.limit]
     print(f"{len(seeds)} read; {len(leaks)} of them leak one of {held.items} held-out items")
     maker, probes = wanted(args)
-    prompts = load_prompts(
-        PROMPTS, WORDING | ({maker.constant: maker.placeholders} if maker else {})
-    )
+    needed = {maker.constant: set(maker.placeholders)} if maker else {}
+    prompts = load_prompts(PROMPTS, WORDING | needed)
     meters = open_meters(args)
     show_plan(args, maker, probes, fresh, prompts, meters)
     if args.dry_run:
         return COMPLETE
     output = Path(args.output)
-    with rejected_rows(output.with_name(f"{output.name}.rejected.jsonl")) as reject:
+    with contextlib.ExitStack() as stack:
+        # First: it is what keeps a second run away from all the files.
+        journal = stack.enter_context(Journal(journal_path(output))) if maker else None
+        reject = stack.enter_context(rejected_rows(beside(output, "rejected.jsonl")))
         work = Augmentation(held, renames=args.kind in NEW, reject=reject)
         for seed in leaks:
             work.reject(Draft(seed, seed.item, raw=seed.paragraph[:80]), str(reasons[seed.id]))
-        if maker is None:
+        if maker is None or journal is None:
             work.keep_shuffled(fresh, args.copies, args.seed)
         else:
-            ask(args, work, maker, probes, fresh, prompts, meters)
+            ask(args, journal, work, maker, probes, fresh, prompts, meters)
         write_contest_rows(output, work.rows)
-    write_json(
-        output.with_name(f"{output.name}.report.json"), {"settings": vars(args)} | work.report()
-    )
-    print(*work.summary(), *skew_lines(work.items), sep="\n")
+    report = work.report()
+    settings = {"settings": vars(args), "prompts": prompts, "environment": provenance()}
+    write_json(beside(output, "report.json"), {**report, **settings})
+    print(*work.summary(), *skew_lines(report), sep="\n")
     print(f"wrote {relative(output)}")
     return FAILURES if work.missing else show_skipped(faults)
+
+
+def beside(output: Path, name: str) -> Path:
+    return output.with_name(f"{output.name}.{name}")
 
 
 def read_seeds(args) -> tuple[list[Seed], list[Fault]]:
@@ -111,25 +113,15 @@ def read_seeds(args) -> tuple[list[Seed], list[Fault]]:
     else:
         for path in args.input:
             items, bad = read_exam_items(path, answered=True, skip_bad=args.skip_bad)
+            if twice := {item.id for item, _ in items} & {seed.id for seed in seeds}:
+                problem = f"the row {min(twice)} stands in another file already"
+                raise InputError(problem, path=path, field="id", fix="Keep one.")
             seeds += [Seed(item.id, item.paragraph, item, row) for item, row in items]
             faults += bad
     if not seeds:
         raise InputError("nothing to start from", path=args.input[0])
-    licence_gate((seed.row for seed in seeds), path=args.input[0], allow=args.allow_licence)
+    licence_gate((seed.row for seed in seeds), args.input[0])
     return seeds, faults
-
-
-def wanted(args) -> tuple[Maker | None, list[Probe]]:
-    """What is made (None: other orders, which take no model), and how it is answered back."""
-    back = [with_passage(args.agree), *([WITHOUT_PASSAGE] if args.needs_passage else [])]
-    makers: dict[str, tuple[Maker | None, list[Probe]]] = {
-        "items": (NewItems(args.per_passage, args.choices), back),
-        "distractors": (Distractors(), back),
-        "shuffle": (None, []),
-        "rationales": (Rationales(), []),
-        "hints": (Hints(), [BY_HINT]),
-    }
-    return makers[args.kind]
 
 
 def open_meters(args) -> tuple[Meter, Meter]:
@@ -156,18 +148,14 @@ def show_plan(args, maker, probes, seeds, prompts, meters) -> None:
     print(f"  → {relative(args.output)}")
 
 
-def ask(args, work: Augmentation, maker: Maker, probes, seeds, prompts, meters) -> None:
+def ask(args, journal, work, maker: Maker, probes, seeds, prompts, meters) -> None:
     """Have drafts made, and answered back."""
-    engine = engine_of(args, args.model, args.base_url, maker.tokens)
-    checker = engine
-    if args.checker:
-        checker = engine_of(args, args.checker, args.checker_base_url or args.base_url, 10)
-    sampling = {"temperature": args.temperature, "max_tokens": args.max_tokens}
-    more = {"ask_blocked": args.ask_blocked}
-    with Journal(journal_path(args.output)) as journal, contextlib.ExitStack() as at_the_end:
+    engine = engine_of(args, args.model, maker.tokens)
+    checker = engine_of(args, args.checker, ANSWER_TOKENS) if args.checker else engine
+    with contextlib.ExitStack() as at_the_end:
         for meter in dict.fromkeys(meters):
             at_the_end.enter_context(meter.shown_at_the_end())
-        requests = list(maker_requests(maker, prompts, seeds, sampling, **more))
+        requests = list(maker_requests(maker, prompts, seeds, **asked_as(args, args.model)))
         by_id = dict(zip((request.id for request in requests), seeds, strict=True))
         drafts: list[Draft] = []
         with engine.answers(
@@ -182,21 +170,17 @@ def ask(args, work: Augmentation, maker: Maker, probes, seeds, prompts, meters) 
                 drafts += work.drafts(maker, seed, record)
         if args.checker and args.max_cost is not None:  # one limit for both
             meters[1].max_cost = max(0.0, args.max_cost - (meters[0].cost or 0.0))
-        votes = args.votes if probes else 0
-        asked = {"temperature": args.temperature, **more}
-        requests = list(answer_requests(prompts, drafts, probes, votes, **asked))
+        asked = asked_as(args, args.checker or args.model)
+        requests = list(answer_requests(prompts, drafts, probes, args.votes, **asked))
         options = {"meter": meters[1], "label": "answers", "total": len(requests)}
         with checker.answers(requests, journal, accept=read_vote, **options) as records:
             answered = zip(requests, records, strict=True)
-            work.judge(drafts, probes, votes, answered, short_name(args.model))
+            work.judge(drafts, probes, args.votes, answered, short_name(args.model))
 
 
-def engine_of(args, name: str, base_url: str | None, output_tokens: int) -> Engine:
+def engine_of(args, name: str, output_tokens: int) -> Engine:
     """What answers. A key that is missing is noticed here."""
-    # A provider that was named is that of the server, not of a checker elsewhere.
-    provider = args.provider if name == args.model or base_url == args.base_url else None
-    given = {"base_url": base_url, "provider": provider}
-    model = open_model(name, sdk=args.sdk, extra_body=args.extra_body, **given)
+    model = open_model(name, sdk=args.sdk, extra_body=args.extra_body, **server_of(args, name))
     if args.batch:
         return BatchEngine(model, args.poll, output_tokens)
     return ApiEngine(model, args.concurrency)

@@ -1,9 +1,14 @@
-"""The options of ``augment.py``."""
+"""The options of ``augment.py``, and what each kind of augmentation takes."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from malmat.answer.open import room_for_thoughts, sent_budget
 from malmat.cli import api_options, number, parser, positive
-from malmat.contests.exam_items import check_output
+from malmat.contests.answer_back import BY_HINT, WITHOUT_PASSAGE, Probe, with_passage
+from malmat.contests.makers import Distractors, Hints, Maker, NewItems, Rationales
+from malmat.contests.mcq_rows import check_output
 from malmat.errors import InputError
 from malmat.sources.row import MOST_CHOICES
 
@@ -42,11 +47,10 @@ def arguments(doc: str):
     options.add_argument("--max_tokens", type=positive, default=4096)
     options.add_argument("--batch", action="store_true", help="the batch API: half price, slow")
     options.add_argument("--poll", type=number, default=60, help="seconds between status requests")
-    names = ("provider", "sdk", "base_url", "extra_body", "ask_blocked", "concurrency")
-    more = ("temperature", "max_cost", "prices", "dry_run")
+    names = ("provider", "sdk", "base_url", "extra_body", "thinking_budget", "ask_blocked")
+    more = ("concurrency", "temperature", "max_cost", "prices", "dry_run")
     api_options(options, *names, *more, temperature={"default": 0.7})
     options.add_argument("--skip_bad", action="store_true", help="go on without faulty rows")
-    options.add_argument("--allow_licence", action="store_true", help="use evaluation-only rows")
     args = options.parse_args()
     check(args)
     return args
@@ -65,3 +69,37 @@ def check(args) -> None:
     ):
         if not fits:
             raise InputError("does not fit the other options", field=field, fix=fix)
+
+
+def wanted(args) -> tuple[Maker | None, list[Probe]]:
+    """What is made (None: other orders, which take no model), and how it is answered back."""
+    back = [with_passage(args.agree), *([WITHOUT_PASSAGE] if args.needs_passage else [])]
+    makers: dict[str, tuple[Maker | None, list[Probe]]] = {
+        "items": (NewItems(args.per_passage, args.choices), back),
+        "distractors": (Distractors(), back),
+        "shuffle": (None, []),
+        "rationales": (Rationales(), []),
+        "hints": (Hints(), [BY_HINT]),
+    }
+    return makers[args.kind]
+
+
+def asked_as(args, name: str) -> dict[str, Any]:
+    """How a model is asked, as ``Request``."""
+    sampling = {"temperature": args.temperature, "max_tokens": args.max_tokens}
+    where = server_of(args, name)
+    return {
+        "sampling": sampling | sent_budget(args.thinking_budget, name, sdk=args.sdk, **where),
+        "room": room_for_thoughts(name, args.thinking_budget),
+        "ask_blocked": args.ask_blocked,
+    }
+
+
+def server_of(args, name: str) -> dict[str, str | None]:
+    """Where a model is: its ``base_url`` and ``provider``."""
+    if name == args.model:
+        return {"base_url": args.base_url, "provider": args.provider}
+    base_url = args.checker_base_url or args.base_url
+    # A provider that was named is that of a server that both are behind.
+    shared = base_url and base_url == args.base_url
+    return {"base_url": base_url, "provider": args.provider if shared else None}

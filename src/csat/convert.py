@@ -12,9 +12,9 @@ Writes  --output: a row an item, ``id, paragraph, problems {question, choices, a
         klue_mrc and korquad a passage a line: ``id, title, paragraph, questions, source, …``.
 
 An answer that is a choice's text is matched after normalization; one that is empty or no choice
-is an error with the row's id. Rows of a licence without derivatives are marked evaluation_only:
-prepare.py and augment.py refuse to train on them unless --allow_licence says otherwise. Items of
-the real 수능, which the contest forbids in training, are tagged in their source (click-csat).
+is an error with the row's id. Rows of a licence without derivatives are marked evaluation_only,
+and neither augment.py nor training takes them; --allow_licence leaves the mark out. Items of the
+real 수능, which the contest forbids in training, are tagged in their source (click-csat).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from collections import Counter
 from typing import Any
 
 from malmat.cli import parser, relative, run, show_settings
-from malmat.contests.exam_items import (
+from malmat.contests.exam_quality import answer_positions
+from malmat.contests.faults import Fault, show_skipped
+from malmat.contests.mcq_rows import (
     check_output,
     contest_row,
     write_contest_rows,
 )
-from malmat.contests.faults import Fault, show_skipped
-from malmat.contests.item_report import answer_positions
 from malmat.errors import InputError
 from malmat.files import write_jsonl
 from malmat.sources.layouts import LAYOUTS
@@ -60,7 +60,7 @@ def main() -> int:
     print(described(args.source))
     licence = SOURCES[args.source].licence
     closed = is_evaluation_only(licence) and not args.allow_licence
-    terms = {"licence": licence, "evaluation_only": closed}
+    terms = {"licence": licence, "evaluation_only": "yes" if closed else "no"}
     convert = passages if args.source in PASSAGES else items
     faults, left_out = convert(args, terms)
     for reason, count in left_out.most_common():
@@ -82,8 +82,8 @@ def items(args, terms: dict[str, Any]) -> tuple[list[Fault], Counter[str]]:
         rows.append(contest_row(item, source=source, category=item.category, **terms))
     write_contest_rows(args.output, rows)
     print(f"{len(rows)} items, {sum(bool(item.paragraph) for item in kept)} with a paragraph")
-    for count, places in answer_positions(kept).items():
-        print(f"  {sum(places)} with {count} choices; right: {' '.join(map(str, places))}")
+    for size, counts in answer_positions(kept).items():
+        print(f"  {sum(counts)} with {size} choices; right: {' '.join(map(str, counts))}")
     return found.faults, +found.left_out
 
 

@@ -28,7 +28,7 @@ def messages(prompts: Prompts, item: Item, passages: list[str], *asked: str) -> 
         listed = "\n".join(f"{n}. {passage(text)}" for n, text in enumerate(passages, 1))
         parts.append(fill(prompts["CONTEXT"], passages=listed))
     lines = "\n".join(inert(line) for line in item["question"].splitlines())
-    parts.append(fill(prompts["QUESTION"], question=lines))
+    parts.append(fill(prompts["QUESTION"], text=lines))
     if texts := item.get("options"):
         shown = (f"{n}. {inert(text)}" for n, text in zip(item["choices"], texts, strict=True))
         parts.append(fill(prompts["OPTIONS"], options="\n".join(shown)))
@@ -111,7 +111,7 @@ def task(name: str, kind: str, scale: Scale, scorer: str, title: str, about: str
             **{f"{one}_EXAMPLES": set() for one in KINDS.values()},
             "META": {"category", "domain", "keyword"},
             "CONTEXT": {"passages"},
-            "QUESTION": {"question"},
+            "QUESTION": {"text"},
             "OPTIONS": {"options"},
         },
         scorer=scorer,

@@ -17,7 +17,9 @@ Where a question has choices, a local model weighs them by their log-likelihoods
 label's token, or of the whole text) or writes a number (--score number), as an API model does. With
 --permute the options are put in several orders (``cyclic``, ``all`` or a number of them) and the
 probabilities averaged; the run says how often the pick follows the position instead of the text.
-What a model thinks before it answers is kept apart, in ``thoughts``.
+With --cot it writes first, as the wording asks it to, and its labels are weighed behind the mark
+(정답) that it writes; a reply without one is ``parse_error``. What a model thinks before it answers
+is kept apart, in ``thoughts``.
 
 Sampling defaults are the published ones: 256 tokens, temperature 0.7, top_p 0.8, top_k 20,
 repetition penalty 1.15 for local models; 512 tokens, temperature 0.7 for APIs, which are sent
@@ -50,6 +52,7 @@ from malmat.answer.local import LocalEngine
 from malmat.answer.open import open_model, sent_budget
 from malmat.answer.prices import Meter, estimate_tokens
 from malmat.answer.request import ASK_AGAIN, Engine
+from malmat.answer.thinking import ThinkingEngine
 from malmat.cli import COMPLETE, FAILURES, relative, run, show_settings
 from malmat.errors import InputError
 from malmat.evaluate import results
@@ -126,14 +129,21 @@ def open_engine(args, items: list[Item], given: dict) -> tuple[Engine, dict | No
     common = {"adapter": args.adapter, "quantization": args.quantization}
     common["trust_remote_code"] = bool(args.trust_remote_code)
     common["batch_size"] = None if args.batch_size == "auto" else args.batch_size
-    if args.score != "number" and any(item.get("choices") for item in items):
-        common |= {"score": args.score, "normalization": args.normalization}
-        return ChoiceEngine(args.model, **common), None, None
-    if args.permute:
-        raise InputError("no choices are weighed", field="permute", fix="Leave it out.")
+    has_choices = any(item.get("choices") for item in items)
+    if weighs := has_choices and args.score != "number":
+        chooser = ChoiceEngine(
+            args.model, **common, score=args.score, normalization=args.normalization
+        )
+        if not args.cot:
+            return chooser, None, None
+    for name in ("permute", "cot"):
+        if getattr(args, name) and not weighs:
+            what = "no choices are weighed" if has_choices else "no question has choices"
+            raise InputError(what, field=name, fix="Leave it out.")
     until = None if args.until == "turn" else args.until
     sampling = Sampling(**given, max_new_tokens=args.max_new_tokens, until=until)
-    return LocalEngine(args.model, sampling, **common), None, None
+    writer = LocalEngine(args.model, sampling, **common)
+    return ThinkingEngine(writer, chooser, args.cot) if args.cot else writer, None, None
 
 
 def plan(requests: list, meter: Meter | None, output: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from infer_module import API_SAMPLING
 from malmat.answer.open import room_for_thoughts
+from malmat.answer.thinking import MARK
 from malmat.cli import above_zero, api_options, batch_size, number, parser, positive, share
 from malmat.errors import InputError
 from malmat.lm.choice import NORMALIZATIONS
@@ -21,7 +22,7 @@ HOW = ("label", "text", "number")
 texts, or by writing a number, as a model behind an API does."""
 
 LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code")
-LOCAL_ONLY += ("score", "normalization", "permute", "until")
+LOCAL_ONLY += ("score", "normalization", "permute", "until", "cot")
 API_ONLY = ("base_url", "extra_body", "thinking_budget", "ask_blocked", "concurrency", "max_cost")
 
 
@@ -58,6 +59,7 @@ def arguments(doc: str):
     local.add_argument("--score", choices=HOW, help="choices: default by the task")
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
     local.add_argument("--permute", type=orders, help="of options: cyclic, all, or how many")
+    local.add_argument("--cot", metavar="MARK", nargs="?", const=MARK, help=f"default: {MARK}")
     local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
     servers = {"help": "an OpenAI-compatible server, or several with commas"}

@@ -24,7 +24,7 @@ from malmat.evaluate.task import load_tasks
 
 HERE = Path(__file__).parent
 FILES = ("reply.py", "meaning.py", "understand.py", "usage.py")
-FILES += ("../dialogue_inference/task.py", "../culture_qa/task.py")
+FILES += ("../dialogue_inference/task.py", "../csat/task.py", "../culture_qa/task.py")
 OWN = filter(None, os.environ.get("MALMAT_TASKS", "").split(os.pathsep))
 try:
     TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])

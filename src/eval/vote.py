@@ -20,7 +20,8 @@ Prints  the table, where the right answers are known: each model, each vote, lea
 regression on log-probabilities, with weights that are not negative. These weights, and the models
 that --best chooses, come from the same models' answers to other rows (--fit_on, in the models'
 order), or from the other folds (--folds). What was picked on the rows that are voted on is
-refused, or with --in_sample labelled so.
+refused, or with --in_sample labelled so. --published is a contest winner's scheme: 0.4, 0.2, 0.2,
+0.1, 0.1 by the score on the rows that are voted on; it is always labelled so.
 
 A tie goes to the highest summed probability, then to the first listed file's answer. A row that
 failed in some models is voted on by the rest.
@@ -48,7 +49,7 @@ from malmat.errors import InputError
 from malmat.evaluate import results, vote_table
 from malmat.evaluate.task import Task
 from malmat.evaluate.vote import ADD_UP, FITTED, METHODS, Tally, vote, voted_rows
-from malmat.evaluate.vote_fit import Weigher, by_hand, folds_of, read_sample
+from malmat.evaluate.vote_fit import Weigher, by_hand, by_rank, folds_of, read_sample
 from malmat.evaluate.vote_read import Ballots, read_ballots
 from malmat.files import file_digest, write_json
 from tasks import TASKS
@@ -68,12 +69,15 @@ def arguments():
     options.add_argument("--fit_on", nargs="+", metavar="FILE", help="answers to other rows")
     options.add_argument("--folds", metavar="FILE", help="of src/data/folds.py")
     options.add_argument("--best", type=positive, metavar="N", help="only the best N vote")
+    options.add_argument("--published", action="store_true", help="weights by rank, in sample")
     options.add_argument("--in_sample", action="store_true", help="fitted on what is voted on")
     options.add_argument("--results_dir", default=str(HERE / "results"))
     options.add_argument("--output", help="another file for the answers")
     options.add_argument("--table", action=argparse.BooleanOptionalAction, default=None)
     options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
-    return options.parse_args()
+    args = options.parse_args()
+    args.in_sample |= args.published
+    return args
 
 
 def main() -> int:
@@ -152,6 +156,10 @@ def weigher_of(args, ballots: Ballots) -> Weigher:
         InputError: weights that do not fit the models, or that were picked on the rows that are
             voted on (without --in_sample), or of which nothing says where they were.
     """
+    if args.published and (args.weights or args.fit_on or args.folds or args.best):
+        raise InputError("brings its own weights", field="published")
+    if args.published:
+        return Weigher(by_rank(ballots, args.method))
     given = by_hand(args.weights, ballots, args.method)
     for one, other in (("fit_on", "folds"), ("weights", "best")):
         if getattr(args, one) and getattr(args, other):

@@ -25,6 +25,7 @@ class InputError(Exception):
         field: str | None = None,
         fix: str | None = None,
     ):
+        self.problem, self.line, self.field, self.fix = problem, line, field, fix
         where = ", ".join(
             part
             for part in (

@@ -25,7 +25,8 @@ from typing import Any
 from pydantic import create_model
 
 from malmat.errors import InputError
-from malmat.parse import Rows, cleaned, csv_rows, json_rows, json_value
+from malmat.parse import Rows, cleaned, json_rows, json_value
+from malmat.parse_csv import csv_rows
 from malmat.schema import Row, Text, validate
 
 
@@ -70,8 +71,11 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, *, cp949: bool = False) -> str:
     """A UTF-8 file as text, with or without a byte order mark, gzipped or not.
+
+    Args:
+        cp949: read a file that is not UTF-8 in the encoding of Korean Windows, if it fits.
 
     Raises:
         InputError: no such file, a folder, a broken gzip file, not UTF-8 or with a NUL (the
@@ -93,8 +97,12 @@ def read_text(path: str | Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if cp949 and _encoding_of(data).endswith("(of Korean Windows)"):
+            return data.decode("cp949")
         place, problem = error.start, f"not UTF-8 text{_encoding_of(data)}"
         fix = "Save it as UTF-8 (Excel: 'CSV UTF-8')."
+        if "CP949" in problem:
+            fix += f" Or: iconv -f CP949 -t UTF-8 {path} -o utf8-{path.name}"
     if place < 0:
         return text
     raise InputError(problem, path=path, line=data.count(b"\n", 0, place) + 1, fix=fix)
@@ -128,7 +136,11 @@ def kind_of(path: str | Path) -> str:
 
 
 def read_rows(
-    path: str | Path, *, required: Collection[str] | None = None, as_typed: bool = False
+    path: str | Path,
+    *,
+    required: Collection[str] | None = None,
+    as_typed: bool = False,
+    faults: list[InputError] | None = None,
 ) -> Rows:
     """The rows of a JSON, JSONL, CSV, TSV, text or Parquet file, each with its line number.
 
@@ -140,6 +152,8 @@ def read_rows(
         required: the columns of a CSV file that every row must reach; what a row leaves
             out behind them is empty. Without it a row must reach all columns.
         as_typed: leave text and keys as they are.
+        faults: takes what is wrong with single rows of a CSV file, which are left out; None
+            raises the first.
     """
     path, kind = Path(path), kind_of(path)
     if kind == ".parquet":
@@ -149,7 +163,7 @@ def read_rows(
         if kind == ".txt" and not re.match(r'\s*[\[{]\s*["{\[]', text):
             kind = ".tsv" if "\t" in text.partition("\n")[0] else "lines"
         if kind in (".csv", ".tsv"):
-            rows = csv_rows(path, text, required)
+            rows = csv_rows(path, text, required, faults)
         elif kind == "lines":
             lines = enumerate(re.split(r"\r\n?|\n", text), 1)
             rows = [(number, line.strip()) for number, line in lines if line.strip()]

@@ -59,6 +59,7 @@ class Answer(BaseModel):
     score: Literal["label", "text", "number"] | None = None
     normalization: str | None = None
     until: Literal["turn", "line"] | None = None
+    cot: str | None = None
 
     max_new_tokens: Count | None = None
     temperature: Number | None = None
@@ -80,7 +81,7 @@ class Answer(BaseModel):
             ),
             "api": (
                 *("model", "adapter", "quantization", "batch_size", "trust_remote_code"),
-                *("score", "normalization", "until"),
+                *("score", "normalization", "until", "cot"),
             ),
         }[self.kind]
         if wrong := [name for name in others if getattr(self, name) is not None]:

@@ -1,4 +1,4 @@
-"""Parses JSON, lines of JSON and CSV: rows with their lines, and their text in normal form.
+"""Parses JSON and lines of JSON: rows with their lines, and their text in normal form.
 
 What has one meaning is read, however it is spelt; what could mean two things is refused
 with the line that says it. ``docs/data-formats.md`` lists both.
@@ -6,8 +6,6 @@ with the line that says it. ``docs/data-formats.md`` lists both.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import math
@@ -21,7 +19,6 @@ from malmat.text.korean import fold, normalize
 
 Rows = list[tuple[int, Any]]
 """Rows, each with the line it begins on."""
-
 
 # ----------------------------------------------------------------------- names and text
 
@@ -58,10 +55,7 @@ NAMES = {
 }
 """The fields that are known, with their Korean names."""
 
-
-_FIELDS = {name: name for name in NAMES} | {
-    other: name for name, others in NAMES.items() for other in others.split()
-}
+_FIELDS = {n: name for name, others in NAMES.items() for n in (name, *others.split())}
 
 
 def _field(name: str) -> str:
@@ -70,7 +64,7 @@ def _field(name: str) -> str:
     return _FIELDS.get(plain, name.strip())
 
 
-def _renamed(names: Collection[str]) -> dict[str, str]:
+def renamed(names: Collection[str]) -> dict[str, str]:
     """Name → field, for all names of a row; a field that stands there already keeps its name."""
     taken, fields = set(names), {}
     for name in names:
@@ -84,7 +78,7 @@ def named(row: Any) -> Any:
     """A row with the known fields for its keys."""
     if not isinstance(row, dict):
         return row
-    fields = _renamed(row)
+    fields = renamed(row)
     return {fields[key]: value for key, value in row.items()}
 
 
@@ -322,76 +316,3 @@ def _items(path: Path, text: str, start: int) -> tuple[Rows, int]:
             problem = "not valid JSON (expected ',' or ']')"
             raise InputError(problem, path=path, line=line, fix="Mend that line.")
     return rows, position + 1
-
-
-# ---------------------------------------------------------------------------------- CSV
-
-_MISSING = {"#N/A", "#NA", "<NA>", "N/A", "NA", "n/a", "NULL", "null", "NaN", "nan", "None"}
-"""Cells that spreadsheets, databases and pandas write for a missing value."""
-
-
-def csv_rows(path: Path, text: str, required: Collection[str] | None = None) -> Rows:
-    """The rows of a table as dicts by its header, without those that are blank.
-
-    Its cells are separated by commas or, where the header has none, by tabs or semicolons.
-    A missing value is None.
-
-    Args:
-        required: the columns that every row must reach; what a row leaves out behind them is
-            empty. Without it a row must reach all columns.
-    """
-    told = re.match(r"sep=(.)(?=\r?\n)", text)  # Excel's own line
-    text = text[told.end() :] if told else text
-    header_line = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
-    separators = [told[1]] if told else [mark for mark in ",\t;" if mark in header_line]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), strict=True, delimiter=(separators or [","])[0]
-    )
-    rows: Rows = []
-    header, start = None, 1
-    try:
-        for values in reader:
-            if any(map(str.strip, values)):
-                if header is None:
-                    header = _header(path, values, start)
-                else:
-                    rows.append((start, _cells(path, values, header, required or header, start)))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"not valid CSV ({error})", path=path, line=start) from None
-    if header is None:
-        raise InputError("the file is empty", path=path)
-    return rows
-
-
-def _header(path: Path, names: list[str], line: int) -> list[str]:
-    fields = _renamed([name.strip() for name in names])
-    header = [fields[name.strip()] for name in names]
-    named = [name for name in header if name]
-    if len(set(named)) != len(named):
-        raise InputError("a column stands twice in the header", path=path, line=line)
-    return header
-
-
-def _cells(
-    path: Path, values: list[str], header: list[str], required: Collection[str], line: int
-) -> dict:
-    while len(values) > len(header) and not values[-1].strip():
-        values = values[:-1]  # Excel's trailing commas
-    fewest = max((n for n, name in enumerate(header, 1) if name and name in required), default=1)
-    if not fewest <= len(values) <= len(header):
-        least = f" ({fewest} are needed)" if fewest < len(header) else ""
-        fix = "Quote values that contain commas."
-        raise InputError(
-            f"{len(values)} columns where the header has {len(header)}{least}",
-            path=path,
-            line=line,
-            fix=fix if len(values) > len(header) else "Fill in what is missing.",
-        )
-    values = values + [""] * (len(header) - len(values))
-    # The first column of a table that pandas wrote is an index without a name.
-    unnamed = (n for n, name in enumerate(header) if n and not name and values[n].strip())
-    if (number := next(unnamed, None)) is not None:
-        raise InputError(f"column {number + 1} has no name", path=path, line=line)
-    cells = zip(header, values, strict=True)
-    return {name: None if cell.strip() in _MISSING else cell for name, cell in cells if name}

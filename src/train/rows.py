@@ -6,7 +6,7 @@
 
 Reads   models.json: a name → {script, model_name, options of that script …}; ``cpu: true``
         marks a row for machines without a GPU. Everything is checked before anything runs.
-Writes  checkpoints/NAME, by the row's script; a table of the runs, from their run.json, is
+Writes  checkpoints/NAME (or --output_dir/NAME), by the row's script; a table of the runs, from their run.json, is
         printed at the end. A row that fails does not stop the others.
 """
 
@@ -38,6 +38,7 @@ def arguments() -> argparse.Namespace:
     options.add_argument("names", nargs="*", help="rows to train")
     options.add_argument("--models", default=str(MODELS_FILE))
     options.add_argument("--data_path", default=DATA, help="training rows")
+    options.add_argument("--output_dir", default="checkpoints", help="the runs' folder")
     options.add_argument("--args", default="", help="more options for every row")
     options.add_argument("--launch", default="", help="a launcher, as 'accelerate launch …'")
     options.add_argument("--dry_run", action="store_true", help="show the commands, stop")
@@ -60,7 +61,8 @@ def main() -> int:
     more += args.args.split()
     failed = []
     for name, (script, *words) in commands.items():
-        command = [*launcher, f"src/train/{script}", *words, *more]
+        own = ["--output_dir", f"{args.output_dir}/{name}"]
+        command = [*launcher, f"src/train/{script}", *words, *own, *more]
         print(f"\n=== {name}", flush=True)
         if args.dry_run:
             print(shlex.join(command))
@@ -72,7 +74,7 @@ def main() -> int:
         return COMPLETE
     print("\n=== result")
     head = ("run", "status", "steps", "loss", "held out", "tokens/s", "GiB", "minutes")
-    show_table([head, *(outcome(name, name in failed) for name in names)])
+    show_table([head, *(outcome(Path(args.output_dir) / n, n in failed) for n in names)])
     return FAILURES if failed else COMPLETE
 
 
@@ -110,9 +112,9 @@ def exit_code(command: list[str]) -> int:
         return INTERRUPTED
 
 
-def outcome(name: str, failed: bool) -> tuple[str, ...]:
+def outcome(folder: Path, failed: bool) -> tuple[str, ...]:
     """A run's line in the table, from its run.json."""
-    record = read_run(ROOT / "checkpoints" / name)
+    name, record = folder.name, read_run(ROOT / folder)
     if failed:  # whatever an earlier run has left there
         return (name, "failed", *[""] * 6)
     if record.get("status") != "done":

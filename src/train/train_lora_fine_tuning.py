@@ -25,6 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     options = parser(__doc__)
     add_arguments(options, **DEFAULTS, learning_rate=2e-4)
     lora.add_arguments(options)
+    help_ = "learn each weight's length apart from its direction"  # which Unsloth does not do
+    options.add_argument("--use_dora", action="store_true", default=None, help=help_)
     return options
 
 

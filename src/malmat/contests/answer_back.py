@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from malmat.answer.replies import parse_object
 from malmat.answer.request import NEEDED, Request
@@ -13,9 +14,6 @@ from malmat.contests.makers import Draft, Prompts, one_of, read_number, schema_o
 from malmat.evaluate.items import numbered, numbers
 from malmat.prompts import fill
 from malmat.sources.row import Mcq
-
-ANSWER_TOKENS = 2048
-"""Room for an answer, in which some models think."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +87,9 @@ def answer_requests(
     drafts: Sequence[Draft],
     probes: Sequence[Probe],
     votes: int,
-    *,
-    temperature: float,
-    ask_blocked: bool = False,
+    **settings: Any,
 ) -> Iterator[Request]:
-    """The requests of all drafts, probe by probe, vote by vote."""
+    """The requests of all drafts, probe by probe, vote by vote; ``settings`` as ``Request``."""
     for draft in drafts:
         for probe in probes:
             for vote in range(votes):
@@ -101,11 +97,10 @@ def answer_requests(
                 yield Request(
                     id=f"{item.id} {probe.name} {vote + 1}",
                     messages=[{"role": "user", "content": probe.prompt(prompts, draft, item)}],
-                    sampling={"temperature": temperature, "max_tokens": ANSWER_TOKENS},
                     schema=schema_of(answer=one_of(len(item.choices))),
                     sample=vote,
                     again=NEEDED,
-                    ask_blocked=ask_blocked,
+                    **settings,
                 )
 
 

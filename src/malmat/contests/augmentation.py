@@ -11,12 +11,15 @@ from malmat.answer.prices import estimate_tokens
 from malmat.answer.request import NEEDED, Request
 from malmat.contests.answer_back import Judged, Probe, judged
 from malmat.contests.choice_order import shuffled
-from malmat.contests.exam_items import contest_row, with_content_id
+from malmat.contests.exam_quality import skew
 from malmat.contests.held_back import HeldBack, question_of
-from malmat.contests.item_report import longest_is_right, position_skew
 from malmat.contests.makers import Draft, Maker, Prompts, Seed
+from malmat.contests.mcq_rows import contest_row, with_content_id
 from malmat.sources.row import Mcq
 from malmat.text.duplicates import NearDuplicates
+
+ANSWER_TOKENS = 10
+"""Of output of an answer back, for a plan."""
 
 HANDED_ON = ("source", "category", "licence", "evaluation_only")
 """Fields of a seed's row that what is made of it keeps."""
@@ -26,19 +29,16 @@ def maker_requests(
     maker: Maker,
     prompts: Prompts,
     seeds: Iterable[Seed],
-    sampling: dict[str, Any],
-    *,
-    ask_blocked: bool = False,
+    **settings: Any,
 ) -> Iterator[Request]:
-    """One request a seed."""
+    """One request a seed; ``settings`` as ``Request``."""
     for seed in seeds:
         yield Request(
             id=seed.id,
             messages=[{"role": "user", "content": maker.prompt(prompts, seed)}],
-            sampling=sampling,
             schema=maker.schema(seed),
             again=NEEDED,
-            ask_blocked=ask_blocked,
+            **settings,
         )
 
 
@@ -46,7 +46,7 @@ def answer_tokens(prompts: Prompts, seeds: Sequence[Seed], votes: int) -> dict[s
     """The tokens of answering one draft a seed back ``votes`` times, for a plan."""
     texts = (prompts["ANSWER_BACK"] + seed.paragraph for seed in seeds)
     asked = sum(estimate_tokens(text) + 150 for text in texts)
-    return {"input": votes * asked, "output": votes * len(seeds) * 10}
+    return {"input": votes * asked, "output": votes * len(seeds) * ANSWER_TOKENS}
 
 
 class Augmentation:
@@ -152,8 +152,7 @@ class Augmentation:
             "missing": self.missing,
             "replies": dict(self.replies),
             "answers": dict(self.answers),
-            "positions": position_skew(self.items),
-            "longest_is_right": longest_is_right(self.items),
+            **skew(self.items),
         }
 
     def summary(self) -> Iterator[str]:

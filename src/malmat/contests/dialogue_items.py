@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from malmat.contests.dialogues import LABELS, Dialogue, Utterance, is_marked, read_dialogues
-from malmat.errors import InputError
+from malmat.contests.prepared import length_bin, prepared_items
 from malmat.evaluate.task import Item
-from malmat.files import check_fields, read_rows
+from malmat.files import read_rows
 from malmat.prompts import inert
 
 LENGTHS = (250, 350, 450)
@@ -55,7 +55,7 @@ def item_of(row: Mapping[str, Any]) -> Item:
         "options": row["options"],
         "category": row["category"],
         "n_marked": len(marked),
-        "length": length_bin(sum(len(turn["utterance"]) for turn in turns)),
+        "length": length_bin(sum(len(turn["utterance"]) for turn in turns), LENGTHS),
         "conversation": turns,
         "reference_id": references,
     }
@@ -64,13 +64,6 @@ def item_of(row: Mapping[str, Any]) -> Item:
     if row.get("variant"):
         item["variant"] = row["variant"]
     return item  # type: ignore[return-value]  # a dict that has an Item's fields
-
-
-def length_bin(characters: int) -> str:
-    """As ``250–349``: in which part of ``LENGTHS`` a dialogue's number of characters falls."""
-    low = max((end for end in LENGTHS if end <= characters), default=0)
-    high = min((end for end in LENGTHS if end > characters), default=None)
-    return f"{low} or more" if high is None else f"{low}–{high - 1}"
 
 
 def read_items(path: str | Path, categories: Collection[str]) -> list[Item]:
@@ -83,24 +76,5 @@ def read_items(path: str | Path, categories: Collection[str]) -> list[Item]:
     if any(isinstance(row, dict) and "input" in row for _, row in rows) or not rows:
         dialogues, _ = read_dialogues(path, categories)
         return [item_of(fields_of(one)) for one in dialogues]
-    first: dict[str, int] = {}
-    for line, row in rows:
-        _check_prepared(row, path, line)
-        if (known := first.setdefault(row["id"], line)) != line:
-            problem = f"the row {row['id']} stands on line {known} already"
-            raise InputError(problem, path=path, line=line, field="id", fix="Keep one.")
-    return [item_of(row) for _, row in rows]
-
-
-def _check_prepared(row: Any, path: str | Path, line: int) -> None:
-    texts, lists = ("id", "cluster", "category"), ("choices", "options", "messages")
-    fields = dict.fromkeys(texts, str) | dict.fromkeys((*lists, "conversation"), list)
-    check_fields(row, fields | {"reference_id": list}, path=path, line=line)
-    if len(row["choices"]) != len(row["options"]) or not row["messages"]:
-        problem, field = f"the row {row['id']} has not one for each choice", "options"
-        if not row["messages"]:
-            problem, field = f"the row {row['id']} has none", "messages"
-        raise InputError(problem, path=path, line=line, field=field, fix="Prepare the rows anew.")
-    if row.get("answer") not in (None, *row["choices"]):
-        problem = f"the row {row['id']}: {row['answer']!r} is none of its choices"
-        raise InputError(problem, path=path, line=line, field="answer")
+    fields = {"category": str, "conversation": list, "reference_id": list}
+    return prepared_items(path, rows, item_of, fields)

@@ -1,110 +1,99 @@
-"""Multiple-choice items of an exam in their contest's layout, as rows that are read and written.
-
-``{id, paragraph, problems: {question, choices, answer}, question_plus}`` and fields of our own
-(``source``, ``licence`` …). The contest's CSV holds ``problems`` as a Python literal. Rows that
-are prepared for training (``question, choices, answer`` beside ``paragraph``) are read too.
-"""
+"""Items and training rows that are made of ``exams``' rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from malmat.contests.faults import BadRow, Fault, sound_or_refused
-from malmat.errors import InputError
-from malmat.files import kind_of, row_id, write_csv, write_jsonl
-from malmat.sources.open import read_source
-from malmat.sources.row import Mcq, choices_of, numbered, text_of
+from malmat.contests.exams import KEPT, PLUS, Exam, read_exams
+from malmat.contests.prepared import length_bin, prepared_items
+from malmat.evaluate.items import numbers
+from malmat.evaluate.task import Item
+from malmat.files import read_rows
+from malmat.text.shorten import without_sentences
 
-COLUMNS = ("id", "paragraph", "problems", "question_plus")
+LENGTHS = (300, 600, 1000)
+"""Characters of a passage at which a length bin ends."""
 
-
-def contest_row(item: Mcq, **more: Any) -> dict[str, Any]:
-    """An item in the contest's layout, with fields of our own; no answer where it has none."""
-    problems: dict[str, Any] = {"question": item.question, "choices": item.choices}
-    if item.answer is not None:
-        problems["answer"] = item.answer
-    values = (item.id, item.paragraph, problems, item.plus)
-    return {**dict(zip(COLUMNS, values, strict=True)), **more}
+WORD = re.compile(r"[가-힣A-Za-z0-9]{2,}")
+STEM = 2
+"""Letters by which words are compared: endings and particles come after them."""
 
 
-def check_output(path: str | Path) -> None:
-    """Refuse an output whose name says neither CSV nor JSONL."""
-    if kind_of(path) not in (".csv", ".jsonl"):
-        fix = "Name it .jsonl or .csv."
-        raise InputError("is written as JSONL or CSV", path=path, field="output", fix=fix)
+def fields_of(one: Exam) -> dict[str, Any]:
+    """The fields of an item that a file of prepared rows keeps; no ``answer`` in test rows."""
+    answer = {} if one.answer is None else {"answer": str(one.answer)}
+    return {
+        "id": one.id,
+        "cluster": one.cluster,
+        "source": one.source,
+        "paragraph": one.passage,
+        "question": one.question,
+        PLUS: one.plus,
+        "choices": numbers(one.choices),
+        "options": one.choices,
+        **answer,
+        "n_choices": len(one.choices),
+        **one.more,
+    }
 
 
-def write_contest_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as JSONL, or as the contest's CSV where the name ends so."""
-    if kind_of(path) == ".csv":
-        fields = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
-        write_csv(path, fields, ({**row, "problems": repr(row["problems"])} for row in rows))
-    else:
-        write_jsonl(path, rows)
+def item_of(row: Mapping[str, Any]) -> Item:
+    """The item of a row of ``fields_of``, with the ``variant`` of its wording where it names one.
+
+    Beside the fields of every item it has ``question_plus`` and, for slices, ``source, n_choices,
+    length`` (of the passage), ``plus`` (with or without), ``position`` (of the right choice).
+    """
+    item: dict[str, Any] = {
+        "id": row["id"],
+        "question": row["question"],
+        "title": row["cluster"],
+        "passage": row["paragraph"],
+        PLUS: row[PLUS],
+        "choices": row["choices"],
+        "options": row["options"],
+        "source": row["source"],
+        "n_choices": len(row["choices"]),
+        "length": length_bin(len(row["paragraph"]), LENGTHS),
+        "plus": "with" if row[PLUS] else "without",
+    }
+    if row.get("answer") is not None:
+        item |= {"target": row["answer"], "position": row["answer"]}
+    item |= {name: row[name] for name in ("variant", *KEPT) if row.get(name)}
+    return item  # type: ignore[return-value]  # a dict that has an Item's fields
 
 
-def read_exam_items(
-    path: str | Path, *, answered: bool, skip_bad: bool = False
-) -> tuple[list[tuple[Mcq, dict[str, Any]]], list[Fault]]:
-    """The items of a JSONL (JSON, Parquet) file, each with its row, and its faulty rows.
-
-    Args:
-        answered: whether every row must have an answer.
-        skip_bad: go on without faulty rows.
+def read_items(path: str | Path) -> list[Item]:
+    """The items of a contest's file, or of rows that were prepared from one.
 
     Raises:
-        InputError: a contest's CSV, which is prepared first, or faulty rows without ``skip_bad``.
+        InputError: as ``read_exams``, or a prepared row that lacks something.
     """
-    rows, faults = read_source(path)
-    found: list[tuple[Mcq, dict[str, Any]]] = []
-    first: dict[str, int] = {}
-    for number, (line, row) in enumerate(rows, 1):
-        if isinstance(row, dict) and isinstance(row.get("problems"), str):
-            fix = "Prepare it first (prepare.py), and give the rows that it writes."
-            raise InputError("problems is text", path=path, line=line, field="problems", fix=fix)
-        name = f"number {number}"
-        try:
-            item = item_of(row, answered=answered)
-            name = item.id
-            if (known := first.setdefault(name, line)) != line:
-                raise BadRow("id", f"another row on line {known} has this id", "Keep one.")
-            found.append((item, row))
-        except BadRow as bad:
-            faults.append(bad.fault(name, line))
-    sound_or_refused(path, faults, left=len(found), skip=skip_bad)
-    return found, faults
+    rows = read_rows(path, as_typed=True, faults=[])
+    if not any(isinstance(row, dict) and "cluster" in row for _, row in rows):
+        return [item_of(fields_of(one)) for one in read_exams(path)[0]]
+    return prepared_items(path, rows, item_of, {"source": str, "question": str})
 
 
-def item_of(row: Any, *, answered: bool) -> Mcq:
-    """The item of a row of either shape.
+def shorten(item: Item, left_out: int) -> Item:
+    """The item without so many sentences of its passage's middle.
+
+    Sentences that share words with the question, its second text or the choices go last.
 
     Raises:
-        BadRow: something is missing, or, of an ``answered`` row, the answer.
+        ValueError: the passage has fewer.
     """
-    if not isinstance(row, dict):
-        raise BadRow("row", "expected an object")
-    asked = row["problems"] if isinstance(row.get("problems"), dict) else row
-    values = asked.get("options") or asked.get("choices")
-    if not isinstance(values, list):
-        raise BadRow("choices", "missing" if values is None else "expected a list")
-    choices = choices_of(values, "choices")
-    question, answer = text_of(asked, "question"), asked.get("answer")
-    paragraph = text_of(row, "paragraph", needed=False)
-    plus = text_of(row, "question_plus", needed=False)
-    return Mcq(
-        id=str(row.get("id") or row_id("item", paragraph, question, choices)),
-        question=question,
-        choices=choices,
-        answer=None if answer in (None, "") and not answered else numbered(answer, len(choices)),
-        paragraph=paragraph,
-        plus=plus or text_of(asked, "question_plus", needed=False),
-    )
+    asked = [item["question"], item[PLUS], *item["options"]]  # type: ignore[literal-required]
+    words = {word[:STEM] for text in asked for word in WORD.findall(text)} - COMMON
+
+    def shares(sentence: str) -> bool:
+        return any(word[:STEM] in words for word in WORD.findall(sentence))
+
+    text = without_sentences(item["passage"], left_out, is_late=shares)
+    return {**item, "passage": text}
 
 
-def with_content_id(prefix: str, item: Mcq) -> Mcq:
-    """The item with an id that is a hash of what it asks."""
-    key = row_id(item.paragraph, item.question, item.plus, item.choices, item.answer)
-    return replace(item, id=f"{prefix}-{key}")
+COMMON = {"윗글", "다음", "대한", "것은", "가장", "적절", "내용", "설명", "옳은", "있는", "없는"}
+"""Beginnings of words that every question asks with."""

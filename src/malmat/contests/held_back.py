@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from malmat.contests.exam_items import read_exam_items
 from malmat.contests.makers import Seed
+from malmat.contests.mcq_rows import read_exam_items
 from malmat.sources.row import Mcq
 from malmat.text.duplicates import NearDuplicates
 from malmat.text.overlap import Overlaps

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from malmat.answer.replies import parse_object, whole_number
-from malmat.contests.exam_items import item_of
 from malmat.contests.faults import BadRow
+from malmat.contests.mcq_rows import item_of
 from malmat.evaluate.items import numbered
 from malmat.journal import valid_text
 from malmat.prompts import fill
@@ -157,12 +157,14 @@ class NewItems(Maker):
     def _draft(self, seed: Seed, row: Any) -> Draft:
         try:
             asked = {**row, "paragraph": seed.paragraph} if isinstance(row, dict) else row
-            item = item_of(_without_marks(_valid(asked)), answered=True)
+            item = item_of(_without_marks(_valid(asked)))
         except BadRow as bad:
             return Draft(seed, None, {}, f"malformed ({bad.field.split('[')[0]})", _valid(row))
         return Draft(seed, item, {}, self._reason(item))
 
     def _reason(self, item: Mcq) -> str | None:
+        if item.answer is None:
+            return "malformed (answer)"
         if len(item.choices) != self.n_choices:
             return "another number of choices"
         if hangul_share(item.question) < 0.5:

@@ -223,8 +223,10 @@ def _prepared(row: Mapping[str, Any], line: int) -> Question:
     )
 
 
-_PREPARED = ("cluster", "category", "domain", "keyword", "question", "choices", "options")
-_PREPARED += ("answer", "answers")
+_PREPARED = (
+    *("cluster", "category", "domain", "keyword", "question"),
+    *("choices", "options", "answer", "answers"),
+)
 
 
 def prepared_row(one: Question) -> dict[str, Any]:

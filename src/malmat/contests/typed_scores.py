@@ -108,7 +108,7 @@ def of_metric(name: str) -> Callable[[Row], float | None]:
 def summaries(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Type → ``metrics`` (name → summary), ``category`` and ``domain`` (value → summary of the
     official value), and the chance of a guess where there are choices."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for kind in types_of(rows):
         some = [row for row in rows if row["type"] == kind]
         names = dict.fromkeys(name for row in some for name in row["scores"])
@@ -155,11 +155,10 @@ def final_summary(rows: Sequence[Row], other: Sequence[Row] | None = None) -> di
     kinds = types_of(rows)
     values = {row["id"]: official(row) for row in rows}
     if other is not None:
-        second = {row["id"]: official(row) for row in other}
-        values = {
-            one: None if first is None or second.get(one) is None else second[one] - first
-            for one, first in values.items()
-        }
+        for row in other:
+            first, second = values.get(row["id"]), official(row)
+            values[row["id"]] = None if first is None or second is None else second - first
+        values |= dict.fromkeys(values.keys() - {row["id"] for row in other})
     known = [row for row in rows if values[row["id"]] is not None]
     counts = {"n_scored": len(known), "n_total": len(rows)}
     if types_of(known) != kinds:

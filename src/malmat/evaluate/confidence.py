@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 from malmat.evaluate.orders import following
+from malmat.evaluate.reliability import calibration_error, reliability
 from malmat.evaluate.task import Row
 
 LOW_MASS = 0.5
@@ -18,8 +19,8 @@ def choice_figures(rows: list[Row]) -> dict:
     Returns:
         ``n`` rows; mean ``mass`` of the labels in the whole vocabulary and ``low_mass``, the rows
         where it is below ``LOW_MASS``; mean ``margin`` and ``entropy``; ``scored``, how many rows
-        by which tokens; ``positions`` of ``following``; ``cut``, the rows that were cut. Empty
-        where no row was.
+        by which tokens; ``positions`` of ``following``; ``cut``, the rows that were cut;
+        ``calibration_error``, where what is right is known. Empty where no row was.
     """
     weighed = [row for row in rows if row["status"] == "ok" and row.get("probabilities")]
     if not any("margin" in row or "likelihoods" in row for row in weighed):
@@ -36,6 +37,8 @@ def choice_figures(rows: list[Row]) -> dict:
         figures["positions"] = positions
     if cut := sum("cut" in row for row in weighed):
         figures["cut"] = cut
+    if (error := calibration_error(reliability(weighed))) is not None:
+        figures["calibration_error"] = error
     return figures
 
 
@@ -60,6 +63,8 @@ def choice_lines(figures: dict) -> list[str]:
         lines.append(position_line(positions))
     if figures.get("cut"):
         lines.append(f"note: {figures['cut']} rows were too long and cut in their middle")
+    if (error := figures.get("calibration_error")) is not None:
+        lines.append(f"expected calibration error: {error:.3f}")
     return lines
 
 

@@ -168,6 +168,29 @@ def by_hand(weights: Sequence[float] | None, ballots: Ballots, method: str) -> n
     return np.array(weights, float)
 
 
+BY_RANK = (0.4, 0.2, 0.2, 0.1, 0.1)
+"""The weights of the first place of a contest (Generation for NLP, 2024), best model first; it took
+the ranks from the public score, that is from the rows that were voted on."""
+
+
+def by_rank(ballots: Ballots, method: str) -> np.ndarray:
+    """(m) ``BY_RANK`` by the models' share of right answers to the rows that are voted on; models
+    beyond the fifth have no vote, and equal ones stand in the order of the files.
+
+    Raises:
+        InputError: no row has a target, or the method fits its own weights.
+    """
+    if method in FITTED:
+        raise InputError(f"{method} fits its own weights", field="published")
+    if not ballots.any_target:
+        raise InputError("no row has a target to rank by", path=ballots.paths[0], field="published")
+    right, _ = right_and_answered(ballots)
+    weights = np.zeros(len(right))
+    order = np.argsort(-right, kind="stable")[: len(BY_RANK)]
+    weights[order] = BY_RANK[: len(order)]
+    return weights
+
+
 def read_sample(paths: list[Path], ballots: Ballots, *, in_sample: bool) -> Ballots:
     """Answers of the voting models to other rows, to fit their weights on.
 

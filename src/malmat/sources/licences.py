@@ -72,35 +72,29 @@ def described(source: str) -> str:
     return f"{one.title}: {one.licence}" + "".join(f"; {n}" for n in notes) + f" ({one.url})"
 
 
-def licence_gate(
-    rows: Iterable[Mapping[str, Any]], *, path: str | Path | None = None, allow: bool = False
-) -> int:
+def licence_gate(rows: Iterable[Mapping[str, Any]], path: str | Path) -> None:
     """Stop training on, or deriving from, rows whose licence forbids derived works.
 
     Args:
         rows: with ``evaluation_only`` (as convert.py writes it), or a ``licence`` alone.
-        allow: go on with them.
-
-    Returns:
-        How many such rows there are.
+        path: their file, for the message.
 
     Raises:
-        InputError: there are some, without ``allow``.
+        InputError: there are some.
     """
     found = [str(row.get("licence")) for row in rows if _is_closed(row)]
-    if found and not allow:
+    if found:
         names = ", ".join(sorted(set(found)))
         raise InputError(
             f"{len(found)} rows are for evaluation only ({names})",
             path=path,
             field="licence",
-            fix="Leave them out, or --allow_licence if you have the right.",
+            fix="Leave them out; or, if you may, convert them with --allow_licence.",
         )
-    return len(found)
 
 
 def _is_closed(row: Mapping[str, Any]) -> bool:
     marked = row.get("evaluation_only")
     if marked in (None, ""):
         return is_evaluation_only(str(row.get("licence")))
-    return str(marked).lower() in ("true", "1")
+    return str(marked).lower() in ("yes", "true", "1")

@@ -19,11 +19,14 @@ BROKEN = "columns"
 """The field that a fault of a table's row names where its cells do not fit the header."""
 
 
-def read_source(path: str | Path) -> tuple[Rows, list[Fault]]:
+def read_source(path: str | Path, *, cp949: bool = False) -> tuple[Rows, list[Fault]]:
     """The rows of a CSV, TSV, JSON, JSONL or Parquet file (gzipped or not), told by its content.
 
     Names of columns and cells stay as they are, but for the text's normal form: an answer
     ``None`` or ``NULL`` is text. Columns of one name are numbered as pandas does (``x``, ``x.1``).
+
+    Args:
+        cp949: as in ``read_text``.
 
     Returns:
         The rows with their lines, and the rows of a table whose cells do not fit its header.
@@ -43,7 +46,7 @@ def read_source(path: str | Path) -> tuple[Rows, list[Fault]]:
     elif mark[:2] == b"PK":
         raise InputError("a zip archive", path=path, fix="Unpack it, and name the file in it.")
     else:
-        text = read_text(path).replace("\ufeff", "")
+        text = read_text(path, cp949=cp949).replace("\ufeff", "")
         if text.lstrip()[:1] in ("[", "{"):
             rows = json_rows(path, text)
         else:

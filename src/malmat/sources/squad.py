@@ -48,7 +48,7 @@ def read_passages(path: str | Path, *, skip_bad: bool = False) -> Passages:
         InputError: a file of another layout, or faulty rows without ``skip_bad``.
     """
     rows, faults = read_source(path)
-    articles = [(line, one) for line, row in rows for one in _articles(row)]
+    articles = [(line, one) for line, row in rows for one in articles_of(row)]
     if articles and not any(_fits(one) for _, one in articles):
         keys = ", ".join(map(str, articles[0][1]))[:100] if articles[0][1] else "nothing"
         raise InputError(
@@ -60,7 +60,7 @@ def read_passages(path: str | Path, *, skip_bad: bool = False) -> Passages:
     found, known = Passages(faults=faults), dict[str, Passage]()
     for line, article in articles:
         try:
-            for context, question in _questions(article):
+            for context, question in questions_of(article):
                 _add(found, known, article, context, question)
         except BadRow as bad:
             found.faults.append(bad.fault(str(article.get("title", "")) or f"line {line}", line))
@@ -68,7 +68,7 @@ def read_passages(path: str | Path, *, skip_bad: bool = False) -> Passages:
     return found
 
 
-def _articles(row: Any) -> list[Any]:
+def articles_of(row: Any) -> list[Any]:
     """The articles of a row: those of a whole file's object, or the row itself."""
     data = row.get("data") if isinstance(row, dict) else None
     return data if isinstance(data, list) else [row]
@@ -78,7 +78,7 @@ def _fits(row: Any) -> bool:
     return has_columns(row, ("paragraphs",)) or has_columns(row, ("context", "question"))
 
 
-def _questions(article: Any) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+def questions_of(article: Any) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
     """(context, question) pairs of an article; None for a paragraph without questions."""
     if not _fits(article):
         raise BadRow("paragraphs", "missing", "A row of another set? Take it out.")
@@ -97,7 +97,7 @@ def _context(row: Mapping[str, Any]) -> str:
     text = row.get("context")
     if not isinstance(text, str) or not text.strip():
         raise BadRow("context", "empty")
-    return text.strip()
+    return text
 
 
 def _add(
@@ -107,6 +107,7 @@ def _add(
     context: str,
     question: Mapping[str, Any] | None,
 ) -> None:
+    context = context.strip()  # not before: answers are found by their place in it
     passage = known.get(key := squeeze(context))
     if passage is None:
         title = str(article.get("title") or "")

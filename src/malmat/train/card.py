@@ -32,6 +32,7 @@ CARD_SETTINGS = (
     "lora_dropout",
     "lora_modules",
     "use_rslora",
+    "use_dora",
     "beta",
     "seed",
 )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from malmat.cli import ROOT
 from malmat.errors import InputError
+from malmat.files import read_dataset
 from malmat.formats import read_pairs, read_preferences
 from malmat.lm import chat
 from malmat.messages import trained_turns
 from malmat.prompts import fill, load_prompts
+from malmat.sources.licences import licence_gate
 
 
 def read_wording(source: str) -> str:
@@ -29,6 +33,25 @@ def read_wording(source: str) -> str:
 def read_training_rows(path: str, *, preferences: bool, limit: int | None = None) -> list[dict]:
     """Pairs or preference rows of a file (``formats``), the first ``limit`` of them."""
     return (read_preferences if preferences else read_pairs)(path)[:limit]
+
+
+def refuse_evaluation_only(path: str) -> None:
+    """Stop at training rows that may be used for evaluation alone (``sources.licences``).
+
+    Raises:
+        InputError: there are some.
+    """
+    file = Path(path)
+    if (
+        file.is_file()
+        and file.suffix in (".jsonl", ".json", ".csv")
+        and not NAMED(file.read_bytes())
+    ):
+        return  # most files name no licence, and are not read twice
+    licence_gate((row for _, row in read_dataset(path) if isinstance(row, dict)), path)
+
+
+NAMED = re.compile(rb"evaluation_only|licence").search
 
 
 def is_bare(row: dict) -> bool:

@@ -69,7 +69,8 @@ def base_and_adapter(settings: TrainSettings) -> tuple[Any, Any]:
     there is merged first.
 
     rsLoRA: Kalajdzievski (2023), *A Rank Stabilization Scaling Factor for Fine-Tuning with
-    LoRA*. QLoRA: Dettmers et al. (2023).
+    LoRA*. QLoRA: Dettmers et al. (2023). DoRA: Liu et al. (2024), *Weight-Decomposed Low-Rank
+    Adaptation*.
 
     Raises:
         InputError: no such model, or none of the modules is in it.
@@ -105,6 +106,7 @@ def base_and_adapter(settings: TrainSettings) -> tuple[Any, Any]:
         lora_dropout=lora.lora_dropout,
         target_modules=target_modules(lora),
         use_rslora=lora.use_rslora,
+        use_dora=bool(lora.use_dora),
     )
 
 

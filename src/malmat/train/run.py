@@ -25,7 +25,13 @@ from malmat.train.card import loss_curve, model_card, read_card
 from malmat.train.checkpoints import all_checkpoints, clear, is_whole
 from malmat.train.checks import check, check_settings, check_vocabulary, plan, report
 from malmat.train.clusters import pack
-from malmat.train.examples import Examples, is_bare, read_training_rows, read_wording
+from malmat.train.examples import (
+    Examples,
+    is_bare,
+    read_training_rows,
+    read_wording,
+    refuse_evaluation_only,
+)
 from malmat.train.hub import check_upload, upload
 from malmat.train.licence import licence
 from malmat.train.loop import Build, Job, finish, train
@@ -107,6 +113,7 @@ def fit(
 def _read(settings: TrainSettings) -> Data:
     """The run's rows; the wording is read only where a row asks by a bare question."""
     preferences = settings.preferences
+    refuse_evaluation_only(settings.data_path)
     train_rows = read_training_rows(settings.data_path, preferences=preferences)
     held = None
     if settings.eval_data_path:

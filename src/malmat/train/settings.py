@@ -27,6 +27,8 @@ class LoraSettings:
     option_4bit: bool
     option_8bit: bool
     merge: bool
+    use_dora: bool | None = None
+    """None: not asked for, as in all runs before there was the option."""
 
     @property
     def quantization(self) -> str | None:
@@ -120,7 +122,10 @@ class TrainSettings:
         optional = ("option_full", "beta", "optim_args", "pack_by")
         absent = {name for name in optional if values[name] is None}
         values = {name: value for name, value in values.items() if name not in absent}
-        return values | (asdict(lora) if lora else {})
+        adapter = asdict(lora) if lora else {}
+        if not adapter.get("use_dora"):
+            adapter.pop("use_dora", None)
+        return values | adapter
 
     def shown(self) -> dict[str, Any]:
         """The options that belong to the run, as they are printed and stored."""
