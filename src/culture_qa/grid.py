@@ -7,8 +7,8 @@
 Reads   --questions: rows of prepare.py; --contexts: files of retrieve.py (``none``: without any);
         the answering options of the row of models.json.
 Writes  results/<task>/infer_results of the models MODEL-CONTEXTS (base-none, sft-bm25 …), as infer.py
-        writes them, after the steps of postprocess.py; --work: what was asked, with the journals
-        from which a killed run goes on.
+        writes them, after the steps of postprocess.py; --work: what was asked (gold.jsonl), with the
+        journals from which a killed run goes on.
 
 A model answers a task's questions in all their conditions in one run of infer.py, so that it is
 loaded once: a question's id is then ``ID@CONTEXTS``. A model that fails is listed, the others carry
@@ -119,13 +119,14 @@ def joint(args, questions: Path, contexts: Path) -> list[Task]:
     """
     known = {name: read_contexts(path) if path else None for name, path in args.contexts.items()}
     counts: dict[str, int] = {}
-    rows, passages = [], []
+    rows, passages, asked = [], [], []
     kinds = {one.id: one.type for one in read_typed(args.questions)[0]}
     for _, row in read_rows(args.questions):
         kind = kinds[row["id"]]
         counts[kind] = counts.get(kind, 0) + 1
         if args.limit and counts[kind] > args.limit:
             continue
+        asked.append(row)
         for name, found in known.items():
             if found is not None and row["id"] not in found:
                 problem, path = f"the question {row['id']} is not in it", args.contexts[name]
@@ -133,6 +134,7 @@ def joint(args, questions: Path, contexts: Path) -> list[Task]:
             own = f"{row['id']}{AT}{name}"
             rows.append({**row, "id": own})
             passages.append({"id": own, "contexts": found[row["id"]] if found else []})
+    write_jsonl(questions.with_name("gold.jsonl"), asked)
     write_jsonl(questions, rows)
     write_jsonl(contexts, passages)
     return [task for kind, task in BY_TYPE.items() if kind in counts]

@@ -49,7 +49,7 @@ prepare --input "$DATA/dev.json" --output "$RUN/dev.jsonl"
 prepare --input "$DATA/test.json" --output "$RUN/test.jsonl"
 
 stage "SFT"
-"$PYTHON" src/train/rows.py "$NAME" --models "$MODELS" --checkpoints "$RUN/sft" \
+"$PYTHON" src/train/rows.py "$NAME" --models "$MODELS" --output_dir "$RUN/sft" \
   --data_path "$RUN/train.jsonl" --args="--eval_data_path $RUN/dev.jsonl ${args[*]}"
 
 stage "index"
@@ -105,7 +105,7 @@ done
 
 stage "scores and the table"
 "$PYTHON" $HERE/score.py --gold "$RUN/joint/gold.jsonl" --results_dir "$RESULTS" \
-  --model_names $(for model in base sft dpo; do printf "$model-%s " "${CONTEXTS[@]}"; done) >"$RUN/scores.txt"
+  --model_name $(for model in base sft dpo; do printf "$model-%s " "${CONTEXTS[@]}"; done) >"$RUN/scores.txt"
 "$PYTHON" $HERE/table.py --results_dir "$RESULTS" --models base sft dpo \
   --contexts "${CONTEXTS[@]}" --output "$RUN/table.json" --markdown "$RUN/table.md"
 

@@ -15,8 +15,6 @@ ones what mere length costs.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from score_tables import read_scores, scores_file
 
 from malmat.cli import parser, relative, run, show_table
@@ -160,7 +158,9 @@ def differences(columns, base: Column, others: list[Column], kinds, final) -> li
                         {r["id"]: r for r in columns[name][1] if r["type"] == kind})
             for name in (base, *others)
         ]  # fmt: skip
-        found += [{"of": kind, "base": runs[0].model, **g} for g in compare_all(runs, runs[0].model)]
+        found += [
+            {"of": kind, "base": runs[0].model, **g} for g in compare_all(runs, runs[0].model)
+        ]
     for name in others:
         gap = typed_scores.final_summary(columns[base][1], columns[name][1])
         own = {"difference": gap["value"], "interval": gap["interval"], "n_pairs": gap["n_scored"]}
