@@ -232,8 +232,8 @@ def test_an_llm_writes_wrong_answers_and_a_checker_reads_them(tmp_path, script, 
         assert "plan: 5 calls of gpt-x" in dry.stdout
     bow = [one for one in lines(output) if one["question_id"] == "bow"]
     assert [one["rejected"] for one in bow] == ["성묘"]
-    found = {(one["rejected"], one["reason"]) for one in lines(tmp_path / "pairs.jsonl.rejected.jsonl")
-             if one["id"] == "bow"}  # fmt: skip
+    bad = lines(tmp_path / "pairs.jsonl.rejected.jsonl")
+    found = {(one["rejected"], one["reason"]) for one in bad if one["id"] == "bow"}
     assert found == {("큰절", wrong.CHECKED), ("세배", IS)}
 
 
@@ -304,7 +304,7 @@ def test_a_second_reading_comes_to_the_key_or_does_not(prepared):
     assert not comes_to(pick, "3", "2")
     assert comes_to(word, "강강수월래입니다", str(word.answer))
     assert not comes_to(word, "줄다리기", str(word.answer))
-    with pytest.raises(ValueError, match="option"):
+    with pytest.raises(ValueError, match="choice"):
         read_reading(pick, "모르겠다")
 
 

@@ -6,9 +6,9 @@
 
 Reads   --questions: rows of prepare.py; --contexts: files of retrieve.py (``none``: without any);
         the answering options of the row of models.json.
-Writes  results/<task>/infer_results of the models MODEL-CONTEXTS (base-none, sft-bm25 …), as infer.py
-        writes them, after the steps of postprocess.py; --work: what was asked (gold.jsonl), with the
-        journals from which a killed run goes on.
+Writes  results/<task>/infer_results of the models MODEL-CONTEXTS (base-none, sft-bm25 …), as
+        infer.py writes them, after the steps of postprocess.py; --work: what was asked
+        (gold.jsonl), with the journals from which a killed run goes on.
 
 A model answers a task's questions in all their conditions in one run of infer.py, so that it is
 loaded once: a question's id is then ``ID@CONTEXTS``. A model that fails is listed, the others carry

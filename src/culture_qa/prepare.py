@@ -38,7 +38,6 @@ from malmat.errors import InputError
 from malmat.evaluate.contexts import passage_of, read_contexts
 from malmat.files import write_json, write_jsonl
 from malmat.models import model_row
-from malmat.sources.licences import licence_gate
 from malmat.text.duplicates import squeeze
 from task import DEFAULT, TASKS, VARIANTS
 
@@ -58,7 +57,6 @@ def arguments():
     options.add_argument("--held_out", nargs="+", default=[], help="files that must not be in it")
     options.add_argument("--contest", action="store_true", help="write the contest's layout")
     options.add_argument("--skip_bad", action="store_true", help="go on without faulty rows")
-    options.add_argument("--allow_licence", action="store_true", help="of converted rows")
     args = options.parse_args()
     if args.model and args.variant:
         raise InputError("is the model's row's", field="variant", fix="Leave it out.")
@@ -93,7 +91,7 @@ def read_files(args) -> tuple[list[Question], list[Fault]]:
     """The questions of all files, of the wanted types, and the rows that were left out.
 
     Raises:
-        InputError: an id in two files, rows that may not be trained on, or none left.
+        InputError: an id in two files, or none left.
     """
     questions: list[Question] = []
     faults: list[Fault] = []
@@ -104,7 +102,6 @@ def read_files(args) -> tuple[list[Question], list[Fault]]:
             if (known := first.setdefault(one.id, path)) != path:
                 problem = f"the row {one.id} stands in {known}, too"
                 raise InputError(problem, path=path, line=one.line, field="id", fix="Keep one.")
-        licence_gate((one.more for one in found), path=path, allow=args.allow_licence)
         questions += [one for one in found if one.type in (args.types or one.type)]
         faults += bad
     if not questions:
