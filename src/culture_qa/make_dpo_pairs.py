@@ -25,6 +25,7 @@ over rejected, in characters, since DPO learns length first), stands twice, or i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from maker_options import add_model, asking, check_model, show_plan
@@ -114,7 +115,7 @@ def main() -> int:
 # ------------------------------------------------------------------ rejected answers by source
 
 
-def read_candidates(args, asked: dict[str, Asked]) -> list[Candidate]:
+def read_candidates(args, asked: Mapping[str, Asked]) -> list[Candidate]:
     """The candidates of all sources that need no call.
 
     Raises:

@@ -63,14 +63,16 @@ def main() -> int:
     sampling = {"temperature": args.temperature, "max_tokens": args.max_tokens}
     with asking(args) as made:
         engine = open_engine(args, args.model, args.temperature)
-        more = {"sampling": sampling, "meter": made.meter}
-        found = ask_for_queries(engine, asked, prompt, made.journal, **more)
+        found = ask_for_queries(
+            engine, asked, prompt, made.journal, sampling=sampling, meter=made.meter
+        )
     rows, rejected, missing = [], [], 0
     for one in questions:
         status, queries = found[one.id]
-        missing += status != "ok"
         own = queries[:-1]  # the last is the question itself
-        reason = f"no queries ({status})" if status != "ok" else problem(one, own)
+        reason = problem(one, own)
+        if status != "ok":
+            reason, missing = f"no queries ({status})", missing + 1
         if reason is None and not finds(one.id, own):
             reason = "finds no right passage"
         if reason:

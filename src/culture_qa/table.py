@@ -170,7 +170,9 @@ def differences(columns, base: Column, others: list[Column], kinds, final) -> li
 
 
 def paired(gaps: list[dict]) -> list[tuple[str, ...]]:
-    lines = [("", "", "against", "difference", "95 % interval", "pairs", "p (Holm)", "verdict")]
+    lines: list[tuple[str, ...]] = [
+        ("", "", "against", "difference", "95 % interval", "pairs", "p (Holm)", "verdict")
+    ]
     for gap in gaps:
         difference, interval, p = gap["difference"], gap["interval"], gap["p_holm"]
         lines.append(
