@@ -116,7 +116,7 @@ def test_two_numbers_are_two_facts():
 # ----------------------------------------------------------------------------- the pairs
 
 BAD = {
-    wrong.EMPTY: [("bow", ""), ("pick", "   "), ("text", "\u200b")],
+    wrong.EMPTY: [("bow", ""), ("pick", "   "), ("text", "\n")],
     IS: [("pick", "2"), ("bow", "세배를"), ("word", "강강 술래"), ("year", "1443 년")],
     HOLDS: [("king", "세종대왕님"), ("word", "민속놀이 강강술래")],
     SPELLING: [("bow", "새배"), ("word", "강강술레")],
