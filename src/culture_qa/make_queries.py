@@ -17,6 +17,7 @@ right passage among the first --k. Leaves with 1 where replies are missing.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from maker_options import add_model, asking, check_model, open_engine, show_plan
@@ -84,8 +85,8 @@ def main() -> int:
     output = Path(args.output)
     write_jsonl(output, rows)
     write_jsonl(output.with_name(f"{output.name}.rejected.jsonl"), rejected)
-    for reason in dict.fromkeys(row["reason"] for row in rejected):
-        print(f"  rejected: {sum(row['reason'] == reason for row in rejected)} {reason}")
+    for reason, count in Counter(row["reason"] for row in rejected).items():
+        print(f"  rejected: {count} {reason}")
     print(f"wrote {len(rows)} rows to {relative(output)}")
     return FAILURES if missing and args.provider != "local" else COMPLETE
 
