@@ -203,7 +203,7 @@ def test_sources_take_turns_and_a_question_has_no_more_than_its_share(tmp_path, 
         ("own", "윷놀이"), ("neighbours", "줄다리기"),
     ]  # fmt: skip
     (long,) = [one for one in pairs if one["question_id"] == "text"]
-    assert long["rejected"] == OTHER
+    assert long["rejected"] == f"{OTHER} 그 밖의 글이 뒤따른다."
     by_source = json.loads((tmp_path / "pairs.jsonl.report.json").read_text())["by_source"]
     assert by_source["own"][wrong.FAILED] == 1
     assert by_source["own"][IS] == 1
