@@ -34,7 +34,10 @@ def show(figures: dict, name: str) -> None:
         said = ", ".join(f"{what} {r:+.2f}" for what, r in rho.items() if r is not None)
         print(f"  {metric} by Spearman's rho with the answer's {said or 'length: –'}")
     final = figures[name]
-    print(f"{name}: {results.headline({'mean': final['value'], **final})}")
+    if final["value"] is None:
+        print(f"{name}: – (a type has no scored row; {final['n_scored']}/{final['n_total']} scored)")
+    else:
+        print(f"{name}: {results.headline({'mean': final['value'], **final})}")
 
 
 def compare(folder: str, names: list[str]) -> None:
