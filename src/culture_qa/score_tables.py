@@ -35,7 +35,8 @@ def show(figures: dict, name: str) -> None:
         print(f"  {metric} by Spearman's rho with the answer's {said or 'length: –'}")
     final = figures[name]
     if final["value"] is None:
-        print(f"{name}: – (a type has no scored row; {final['n_scored']}/{final['n_total']} scored)")
+        counts = f"{final['n_scored']}/{final['n_total']}"
+        print(f"{name}: – ({counts}; a type has no scored row)")
     else:
         print(f"{name}: {results.headline({'mean': final['value'], **final})}")
 

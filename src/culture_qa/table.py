@@ -68,9 +68,10 @@ def read_columns(args) -> dict[Column, tuple[str, list[Row], float | None]]:
     """(model, contexts) → the final score's name, the rows with their scores, chance.
 
     Raises:
-        InputError: no scores, scores of other questions, or with other metrics.
+        InputError: no scores, or scores of other questions.
     """
-    found: dict[Column, tuple[str, list[Row], float | None]] = {}
+    found: dict[Column, tuple[list[Row], float | None]] = {}
+    missing: dict[str, str] = {}
     for model in args.models:
         for contexts in args.contexts:
             path = scores_file(args.results_dir, f"{model}-{contexts}")
@@ -78,16 +79,17 @@ def read_columns(args) -> dict[Column, tuple[str, list[Row], float | None]]:
                 print(f"note: no scores of {model}-{contexts} ({relative(path)})")
                 continue
             rows, value = read_scores(path)[1], read_json(path)
-            name = typed_scores.final_name(value["missing"])
+            missing |= value["missing"]  # a column without a long answer misses no metric
             chance = [part["chance"] for part in value["types"].values() if "chance" in part]
-            found[model, contexts] = (name, rows, chance[0] if chance else None)
-            first = next(iter(found.values()))
-            if name != first[0] or {r["id"] for r in rows} != {r["id"] for r in first[1]}:
-                problem = "has other questions or metrics than the first"
+            found[model, contexts] = (rows, chance[0] if chance else None)
+            first = next(iter(found.values()))[0]
+            if {row["id"] for row in rows} != {row["id"] for row in first}:
+                problem = "has other questions than the first"
                 raise InputError(problem, path=path, fix="Score all of them alike.")
     if not found:
         raise InputError("no scores in it", path=args.results_dir, fix="Run score.py first.")
-    return found
+    name = typed_scores.final_name(missing)
+    return {column: (name, *known) for column, known in found.items()}
 
 
 def summaries(rows: list[Row], kinds: list[str], final: str) -> dict:
