@@ -23,6 +23,7 @@ score: the lower bound counts them as wrong, as the contest would.
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,7 @@ RESULTS = Path(__file__).parents[1] / "eval" / "results"
 def arguments():
     options = parser(__doc__)
     options.add_argument("--gold", help="questions with their answers")
-    options.add_argument("--model_name", help="whose answers (a name in results)")
+    options.add_argument("--model_name", nargs="+", help="whose answers (names in results)")
     options.add_argument("--predictions", nargs="+", help="files of answers, or a submission")
     options.add_argument("--route", nargs="+", metavar="TYPE=NAME", help="a model a type")
     options.add_argument("--name", help="of the scores; default: --model_name")
@@ -61,9 +62,10 @@ def arguments():
     if bool(args.compare) == bool(args.gold) or sum(map(bool, sources)) != bool(args.gold):
         problem = "give --gold with --model_name, --predictions or --route; or --compare"
         raise InputError(problem, field="gold")
-    args.name = args.name or args.model_name
-    if args.gold and not args.name:
+    if args.gold and not (args.name or args.model_name):
         raise InputError("the scores need a name", field="name", fix="--name NAME.")
+    if args.model_name and len(args.model_name) > 1 and (args.name or args.output):
+        raise InputError("is for one model", field="name" if args.name else "output")
     return args
 
 
@@ -72,6 +74,13 @@ def main() -> None:
     if args.compare:
         compare(args.results_dir, args.compare)
         return
+    for model in args.model_name or [None]:
+        own = {"model_name": model, "name": args.name or model}
+        score(argparse.Namespace(**{**vars(args), **own}))
+
+
+def score(args) -> None:
+    """Score the answers of one model."""
     output = Path(args.output or scores_file(args.results_dir, args.name))
     show_settings("score", {**vars(args), "output": relative(output)})
     items = gold_items(args)

@@ -34,7 +34,11 @@ def show(figures: dict, name: str) -> None:
         said = ", ".join(f"{what} {r:+.2f}" for what, r in rho.items() if r is not None)
         print(f"  {metric} by Spearman's rho with the answer's {said or 'length: –'}")
     final = figures[name]
-    print(f"{name}: {results.headline({'mean': final['value'], **final})}")
+    if final["value"] is None:
+        counts = f"{final['n_scored']}/{final['n_total']}"
+        print(f"{name}: – ({counts}; a type has no scored row)")
+    else:
+        print(f"{name}: {results.headline({'mean': final['value'], **final})}")
 
 
 def compare(folder: str, names: list[str]) -> None:

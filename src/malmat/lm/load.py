@@ -31,6 +31,9 @@ RUN_FILE = "run.json"
 OWN_BASE = "base"
 """The folder in an adapter's folder that holds its base, where that is a merged model."""
 
+BASE_FILE = "base.json"
+"""What an adapter's folder says of such a base: ``merged_from``, ``weights`` (their digest)."""
+
 
 def quiet() -> None:
     """Keep the libraries' start-up chatter out of the terminal; their warnings stay."""
@@ -83,6 +86,8 @@ def check_model(name: str, adapter: str | None = None) -> None:
         resolve(name)
     if adapter and base_of(adapter) is None:
         raise InputError("no adapter_config.json in that folder", path=adapter)
+    if base := name if adapter else base_of(name):
+        check_base(adapter or name, base)
 
 
 def base_of(folder: str | Path) -> str | None:
@@ -103,6 +108,30 @@ def base_of(folder: str | Path) -> str | None:
         moved = not place.is_dir() and _trained_on(folder) == EMBEDDED
         return EMBEDDED if moved or place == embedded_folder().absolute() else named
     return named
+
+
+def check_base(adapter: str | Path, base: str) -> None:
+    """Refuse a base that is not the merged model that an adapter was trained on.
+
+    On the model as it was before the merge such an adapter loads without a word, and lacks the
+    stage that was merged. Other adapters are passed over.
+
+    Raises:
+        InputError: naming both.
+    """
+    own = Path(adapter) / OWN_BASE
+    try:
+        wanted = json.loads((Path(adapter) / BASE_FILE).read_text())["weights"]
+    except (OSError, ValueError, KeyError):
+        wanted = weights_digest(own) if own.is_dir() else None
+    folder = Path(base).expanduser()
+    if wanted and not (folder.is_dir() and weights_digest(folder) == wanted):
+        raise InputError(
+            f"the adapter stands on a merged model (weights {wanted}), and '{base}' is another",
+            path=adapter,
+            field="adapter",
+            fix=f"Load it on the merged model that it was saved with ({own}).",
+        )
 
 
 def _trained_on(folder: Path) -> str | None:
@@ -149,9 +178,18 @@ def fingerprint(name: str) -> str:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return name
+    return _digest(folder, (".safetensors", ".json", ".jinja", ".model"))
+
+
+def weights_digest(folder: Path) -> str:
+    """As ``fingerprint``, of a folder's weights alone."""
+    return _digest(folder, (".safetensors",))
+
+
+def _digest(folder: Path, suffixes: tuple[str, ...]) -> str:
     total = hashlib.sha256()
     for file in sorted(folder.glob("*")):
-        if file.suffix not in (".safetensors", ".json", ".jinja", ".model") or not file.is_file():
+        if file.suffix not in suffixes or not file.is_file():
             continue
         if file.name in (RUN_FILE, "trainer_state.json"):  # times and paths, not the model
             continue
@@ -203,6 +241,7 @@ def load_model(
     merge: bool = True,
     device: str = "auto",
     packed: bool = False,
+    dequantize: bool = False,
 ) -> Any:
     """The model, in evaluation mode.
 
@@ -216,9 +255,10 @@ def load_model(
             weights that are quantized, which would round it away).
         device: ``auto``, the best there is, or ``cpu``.
         packed: rows of several examples will be read (``device.attention``).
+        dequantize: give quantized weights back their precision, with the rounding in them.
 
     Raises:
-        InputError: no such model or adapter.
+        InputError: no such model or adapter, or an adapter of another base (``check_base``).
     """
     import torch
 
@@ -229,6 +269,8 @@ def load_model(
             raise InputError("is an adapter itself", field="model_name", path=name)
         name, adapter = base_of(source) or name, source
         source = resolve_base(adapter)
+    if adapter:
+        check_base(adapter, source if name != EMBEDDED else name)
     if dtype == "auto":
         dtype = default_dtype()
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
@@ -240,6 +282,8 @@ def load_model(
         if not sharded():  # FSDP and DeepSpeed place the weights themselves
             options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
         options["attn_implementation"] = attention(packed=packed)
+    elif device == "cpu":
+        options["device_map"] = {"": "cpu"}  # quantized weights would look for a card
     options |= {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
         if trust_remote_code:
@@ -247,6 +291,11 @@ def load_model(
         model = _from_pretrained(source, options)
     except Exception as error:
         raise no_model(name, error) from None
+    if dequantize and getattr(model, "is_quantized", False):
+        # Before it computes anything: on the CPU bitsandbytes packs the weights of a layer that
+        # has (0.50), and what is dequantized of them then is another layer.
+        model = model.dequantize()
+        model._weight_conversions = None  # how a quantized file was read: saving would undo it
     if adapter:
         model = _adapted(model, adapter, merge)
     return model.eval()

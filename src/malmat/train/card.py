@@ -91,7 +91,7 @@ def model_card(record: dict) -> str:
     terms = record["licence"]["licence"] or "see the base model's page"
     wording_file, _, constant = (settings["wording"] or "").rpartition(":")
     return environment.get_template("card.md.jinja").render(
-        **record,
+        **{"merged_base": None, "reference": None, **record},
         text=dict.fromkeys(CARD_FIELDS) | record["card"],
         name=short_name(settings["model_name"]),
         full=settings["method"].endswith("full"),

@@ -121,9 +121,10 @@ def _check_merge(settings: TrainSettings) -> None:
         config = AutoConfig.from_pretrained(base, trust_remote_code=settings.trust_remote_code)
     except (OSError, ValueError) as error:
         raise no_model(base, error) from None
-    if getattr(config, "quantization_config", None):
+    method = getattr(config, "quantization_config", None)
+    if method and "bitsandbytes" not in str(method):
         raise InputError(
-            "the base model is quantized itself, and nothing can be merged into it",
+            "the base model is quantized in a way that is not undone, so nothing merges into it",
             field="merge",
             fix="Train on the unquantized model (with --option_4bit), or leave it out.",
         )

@@ -20,8 +20,8 @@ from malmat.train.checkpoints import COMPLETE_FILE, all_checkpoints, newest_chec
 from malmat.train.clusters import Packed
 from malmat.train.examples import Examples
 from malmat.train.generation import prepare_generation
-from malmat.train.lora import write_merged
-from malmat.train.record import RUN_FILE, json_of, rank, world_size
+from malmat.train.lora import describe_base, merge
+from malmat.train.record import RUN_FILE, json_of, losses_of, rank, reference_of, world_size
 from malmat.train.settings import TrainSettings
 from malmat.train.sharding import save_from_checkpoint, save_gathered
 
@@ -31,14 +31,6 @@ Build = Callable[[TrainSettings], tuple[Any, Any]]
 """Makes the model to train, and the PEFT config of an adapter to put on it, or None."""
 
 _DISK = re.compile(r"No space left|File too large|Disk quota|PytorchStreamWriter|unexpected pos")
-
-_LOGGED = {  # as the trainers log it → in run.json
-    "loss": "loss",
-    "eval_loss": "eval_loss",
-    "learning_rate": "learning_rate",
-    "rewards/accuracies": "reward_accuracy",
-    "eval_rewards/accuracies": "eval_reward_accuracy",
-}
 
 
 @dataclass
@@ -217,7 +209,7 @@ def _trainer(job: Job, arguments: Any, before: Any) -> Any:
         # Logits are taken at labelled positions; Liger's fused loss would give none. TRL's own
         # switch would ask for that loss.
         apply_liger_kernel(model, {"fused_linear_cross_entropy": False})
-    kind = trainers.OwnLossTrainer if job.own_loss else trainers.AnswerTrainer
+    kind: Any = trainers.OwnLossTrainer if job.own_loss else trainers.AnswerTrainer
     train, held = job.train.encoded, job.held and job.held.encoded
     own: dict[str, Any] = {"peft_config": adapter} if adapter else {}
     if job.packed:
@@ -225,7 +217,9 @@ def _trainer(job: Job, arguments: Any, before: Any) -> Any:
 
         train, held = job.packed.train, job.packed.held
         own["data_collator"] = Clusters(job.tokenizer.pad_token_id, padding_free=True)
-    return (trainers.PreferenceTrainer if settings.preferences else kind)(
+    if settings.preferences:
+        kind = trainers.PreferenceTrainer
+    trainer = kind(
         model=model,
         args=arguments,
         train_dataset=trainers.data_set(train),
@@ -234,6 +228,11 @@ def _trainer(job: Job, arguments: Any, before: Any) -> Any:
         callbacks=callbacks,
         **own,
     )
+    if settings.preferences:
+        from malmat.train.reference import BeginsAsReference
+
+        trainer.add_callback(BeginsAsReference(trainer))
+    return trainer
 
 
 def _packed_or_plain(job: Job, model: Any, arguments: Any) -> Any:
@@ -326,8 +325,9 @@ def finish(settings: TrainSettings) -> None:
         if isinstance(value.get("target_modules"), list):
             value["target_modules"].sort()  # PEFT writes a set, in another order at each run
         write_json(config, value)
+        describe_base(output)
         if settings.merge:
-            write_merged(output, output / "merged", trust_remote_code=settings.trust_remote_code)
+            merge(settings, output, output / "merged")
     (output / "README.md").unlink(missing_ok=True)
     names = (folder.name for folder in all_checkpoints(output))
     seal(output, leave=(*names, RUN_FILE, "runs", "loss_curve.png"))
@@ -341,11 +341,8 @@ def _figures(trainer: Any, job: Job, before: Any, seconds: float) -> dict:
     at, read = (before.global_step, before.num_input_tokens_seen) if before else (0, 0)
     done, held = state.global_step - at, job.held is not None
     return {
-        "losses": [
-            {"step": row["step"], **{to: row[name] for name, to in _LOGGED.items() if name in row}}
-            for row in state.log_history
-            if "loss" in row or "eval_loss" in row
-        ],
+        "losses": losses_of(state.log_history),
+        "reference": reference_of(state.log_history),
         "heldout_loss": state.best_metric if held else None,  # of the model that was kept
         "best_step": state.best_global_step if held else None,
         "stopped_early": state.global_step < state.max_steps,

@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from malmat.cli import positive
-from malmat.errors import InputError
+from malmat.cli import positive, relative
+from malmat.errors import InputError, StopRunning
 from malmat.files import read_json, write_json
-from malmat.lm.load import OWN_BASE, base_of, fingerprint, load_model, load_tokenizer
+from malmat.lm.load import (
+    BASE_FILE,
+    OWN_BASE,
+    base_of,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    weights_digest,
+)
 from malmat.train.checkpoints import is_whole, seal
+from malmat.train.examples import Examples, is_bare, read_training_rows, read_wording
 from malmat.train.generation import prepare_generation
+from malmat.train.labels import count_labels
+from malmat.train.record import json_of, read_run
 from malmat.train.settings import LoraSettings, TrainSettings
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """KoCulture's published choice; the families it trains name them alike."""
+
+MERGE_FILE = "merge.json"
+"""What a merged model's folder says of its merge, where weights were quantized."""
+
+MERGE_TEXTS = 8
+"""Texts that the loss is compared on before and after a merge."""
+
+MERGE_LOSS = 0.05
+"""Nats a token by which that loss may differ: a computation in 8 or 4 bits rounds in another way
+than one in the merged model's own precision (0.005 were seen)."""
 
 
 def add_arguments(options: argparse.ArgumentParser) -> Any:
@@ -91,35 +115,139 @@ def target_modules(lora: LoraSettings) -> list[str] | str:
     return "all-linear" if lora.lora_modules == ["all-linear"] else lora.lora_modules
 
 
-def write_merged(adapter: str | Path, folder: Path, *, trust_remote_code: bool = False) -> None:
-    """Write the model that an adapter and its base make together, in the base's own precision.
+def write_merged(
+    adapter: str | Path,
+    folder: Path,
+    *,
+    trust_remote_code: bool = False,
+    texts: Sequence[dict] = (),
+) -> None:
+    """Write the model that an adapter and its base make together.
 
-    The base is loaded anew without quantization, since weights that went through 4 bits would
-    carry their rounding into the merged model, and on the CPU, beside a card that may be full.
-    Where Unsloth has patched transformers' classes, another process does it.
+    An adapter that was trained on quantized weights has learnt to make up for their rounding: these
+    weights are dequantized and merged with it, not those before the rounding, which it never saw.
+    That is done on the CPU, beside a card that may be full. Where Unsloth has patched
+    transformers' classes, another process does it.
+
+    Args:
+        texts: ``{input_ids, labels}``; where weights were quantized, the loss on them is compared
+            before and after, and written into the folder (``MERGE_FILE``).
+
+    Raises:
+        StopRunning: the merged model's loss is another one.
     """
     if "unsloth" in sys.modules:
-        _write_merged_apart(adapter, folder, trust_remote_code)
+        _write_merged_apart(adapter, folder, trust_remote_code, texts)
         return
-    model = load_model(str(adapter), device="cpu", trust_remote_code=trust_remote_code)
+    quantization = quantization_in(adapter)
+    load = functools.partial(
+        load_model,
+        str(adapter),
+        quantization=quantization,
+        device="cpu",
+        trust_remote_code=trust_remote_code,
+    )
+    model = load()
+    said: dict[str, Any] = {}
+    if getattr(model, "is_quantized", False):
+        before = mean_loss(model, texts) if texts else None
+        model = load(dequantize=True)
+        after = mean_loss(model, texts) if texts else None
+        said = {"quantization": quantization, "texts": len(texts)}
+        said |= {"loss_before": before, "loss_after": after}
+        check_losses(adapter, **said)
     tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
     prepare_generation(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if said:
+        write_json(folder / MERGE_FILE, said)
     seal(folder)
 
 
-def _write_merged_apart(adapter: str | Path, folder: Path, trust_remote_code: bool) -> None:
+def check_losses(
+    adapter: str | Path,
+    *,
+    quantization: str | None,
+    texts: int,
+    loss_before: float | None,
+    loss_after: float | None,
+) -> None:
+    """Print the loss of quantized weights with their adapter, and that of the merged model.
+
+    Raises:
+        StopRunning: they differ by more than ``MERGE_LOSS``.
+    """
+    how = "merged into dequantized weights"
+    if loss_before is None or loss_after is None:
+        print(f"  {how}; the loss is not compared: no row is short enough", flush=True)
+        return
+    print(
+        f"  {how}: loss {loss_before:.4f} before, {loss_after:.4f} after, on {texts} texts",
+        flush=True,
+    )
+    if not abs(loss_after - loss_before) <= MERGE_LOSS:
+        raise StopRunning(
+            f"merging {relative(adapter)} ({quantization or 'a quantized model'}) changed its loss "
+            f"from {loss_before:.4f} to {loss_after:.4f}: the merged model is not the tuned one, "
+            "and is not written"
+        )
+
+
+def quantization_in(adapter: str | Path) -> str | None:
+    """Of the weights that an adapter was trained on, as its run.json says: ``4bit``, ``8bit``."""
+    asked = read_run(Path(adapter)).get("settings", {})
+    return "4bit" if asked.get("option_4bit") else "8bit" if asked.get("option_8bit") else None
+
+
+def mean_loss(model: Any, texts: Sequence[dict]) -> float:
+    """Cross-entropy a labelled token of ``{input_ids, labels}`` texts, read one by one."""
+    import torch
+
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for text in texts:
+            ids, labels = (
+                torch.tensor([text[name]], device=model.device) for name in ("input_ids", "labels")
+            )
+            labelled = count_labels(text)
+            total += model(input_ids=ids, labels=labels).loss.item() * labelled
+            count += labelled
+    return total / count
+
+
+def merge_texts(settings: TrainSettings, adapter: str | Path) -> list[dict]:
+    """Some of a run's rows, encoded, to compare a loss on; of preference rows the chosen side."""
+    tokenizer = load_tokenizer(str(adapter), trust_remote_code=settings.trust_remote_code)
+    rows = read_training_rows(
+        settings.data_path, preferences=settings.preferences, limit=8 * MERGE_TEXTS
+    )
+    wording = settings.wording if any(map(is_bare, rows)) else None
+    wording = read_wording(wording) if wording else None
+    try:
+        examples = Examples(rows, tokenizer, settings.max_seq_length, wording=wording)
+    except InputError:  # these rows are all too long
+        return []
+    return [row.get("chosen", row) for row in examples.encoded[:MERGE_TEXTS]]
+
+
+def _write_merged_apart(
+    adapter: str | Path, folder: Path, trust_remote_code: bool, texts: Sequence[dict]
+) -> None:
     """``write_merged`` in a process of its own, with this one's import path.
 
     Raises:
         RuntimeError: it failed, with its last line.
     """
-    call = "import sys; from malmat.train.lora import write_merged; from pathlib import Path; "
-    call += "write_merged(sys.argv[1], Path(sys.argv[2]), trust_remote_code=sys.argv[3] == 'True')"
+    call = (
+        "import json, sys; from malmat.train.lora import write_merged; from pathlib import Path; "
+        "write_merged(sys.argv[1], Path(sys.argv[2]), trust_remote_code=sys.argv[3] == 'True', "
+        "texts=json.load(sys.stdin))"
+    )
     words = [sys.executable, "-c", call, str(adapter), str(folder), str(trust_remote_code)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    result = subprocess.run(words, env=environment, stderr=subprocess.PIPE, text=True)
+    given = json.dumps(list(texts))
+    result = subprocess.run(words, env=environment, stderr=subprocess.PIPE, text=True, input=given)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit {result.returncode}"]
         raise RuntimeError(f"merging {adapter} failed: {lines[-1]}")
@@ -142,8 +270,30 @@ def merged_base(settings: TrainSettings) -> str:
         if not (is_whole(folder) and read_json(marker) == source):
             shutil.rmtree(folder, ignore_errors=True)
             write_json(marker, source)
-            write_merged(settings.model_name, folder, trust_remote_code=settings.trust_remote_code)
+            merge(settings, settings.model_name, folder)
     return str(folder)
+
+
+def merge(settings: TrainSettings, adapter: str | Path, folder: Path) -> None:
+    """``write_merged`` within a run, whose rows the loss is compared on."""
+    write_merged(
+        adapter,
+        folder,
+        trust_remote_code=settings.trust_remote_code,
+        texts=merge_texts(settings, adapter),
+    )
+
+
+def describe_base(output: Path) -> None:
+    """Write into an adapter's folder which merged model it stands on, if any (``BASE_FILE``)."""
+    folder = output / OWN_BASE
+    if folder.is_dir():
+        said = {
+            "merged_from": json_of(folder / "malmat.json").get("merged_from"),
+            "weights": weights_digest(folder),
+            **json_of(folder / MERGE_FILE),
+        }
+        write_json(output / BASE_FILE, said)
 
 
 def is_adapter(model_name: str) -> bool:

@@ -24,6 +24,36 @@ _NO_KNOBS = {
 }
 
 
+_LOGGED = {  # as the trainers log it → in run.json
+    "loss": "loss",
+    "eval_loss": "eval_loss",
+    "learning_rate": "learning_rate",
+    "rewards/accuracies": "reward_accuracy",
+    "rewards/margins": "reward_margin",
+    "eval_rewards/accuracies": "eval_reward_accuracy",
+    "eval_rewards/margins": "eval_reward_margin",
+}
+
+
+_AT_START = ("log_ratio", "chosen_tokens", "rejected_tokens")
+"""What ``reference.BeginsAsReference`` logs of preference rows before the first step."""
+
+
+def losses_of(log: list[dict]) -> list[dict]:
+    """The steps of a trainer's log that have a loss, in the names of run.json."""
+    return [
+        {"step": row["step"], **{to: row[name] for name, to in _LOGGED.items() if name in row}}
+        for row in log
+        if "loss" in row or "eval_loss" in row
+    ]
+
+
+def reference_of(log: list[dict]) -> dict | None:
+    """What a trainer's log says of policy and reference before the first step, or None."""
+    found = (row for row in log if "log_ratio" in row)
+    return next(({name: row[name] for name in _AT_START} for row in found), None)
+
+
 def run_identity(settings: TrainSettings, wording: str | None) -> str:
     """What determines the trained weights; a run resumes only where this is the same.
 

@@ -19,7 +19,7 @@ from malmat.files import write_json, write_text
 from malmat.journal import locked
 from malmat.lm import chat
 from malmat.lm.device import default_dtype, offloaded, sharded
-from malmat.lm.load import load_tokenizer
+from malmat.lm.load import BASE_FILE, load_tokenizer
 from malmat.text.leaks import leak_gate
 from malmat.train.card import loss_curve, model_card, read_card
 from malmat.train.checkpoints import all_checkpoints, clear, is_whole
@@ -42,6 +42,7 @@ from malmat.train.record import (
     RUN_FILE,
     batch_shape,
     data_identity,
+    json_of,
     rank,
     read_run,
     root_of,
@@ -290,6 +291,8 @@ def _with_checkpointing(
 
 def _write(settings: TrainSettings, record: dict[str, Any]) -> None:
     """Write the card, the curve, and, last, run.json, which says that the run is done."""
+    if stands_on := json_of(settings.output / BASE_FILE):
+        record["merged_base"] = stands_on
     write_text(settings.output / "README.md", model_card(record))
     loss_curve(record["losses"], settings.output / "loss_curve.png")
     write_json(settings.output / RUN_FILE, record)

@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Korean culture QA from the contest's data to one table and a submission: run_all.sh [NAME]
+#
+#   bash src/culture_qa/run_all.sh embedded        # the questions of sample/, on a CPU
+#   DATA=path/to/contest CORPUS=kowiki.jsonl bash src/culture_qa/run_all.sh kanana-1.5-8b-base-culture-lora
+#   EXTRA="click.json etri.json" LIMIT=3 bash src/culture_qa/run_all.sh embedded
+#
+# NAME: a row of models.json. Its base model, the same after SFT, and after DPO on the merged model
+# each answer the test without contexts and with those of every retriever; gold contexts show what
+# retrieval could give, random ones what mere length costs. Everything lands in RUN; run again, it
+# goes on where it was, and what is done is not done again.
+#
+# DATA: the folder of train.json, dev.json, test.json and qrels.json (right passages by question).
+# CORPUS: passages for the index. EXTRA: rows of convert.py, trained on too. LIMIT: only so many
+# test questions a type. ARGS, DPO_ARGS: more options for the two stages of training. WRITER: a model
+# that writes the search queries of two-stage retrieval. JUDGE: a model (API) that writes wrong
+# answers too, with the options PAIR_ARGS. SUBMISSION: the test file to fill, by SUBMIT (dpo-none).
+set -euo pipefail
+. "$(dirname "$0")/../help.sh"
+cd "$(dirname "$0")/../.."
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
+
+NAME=${1:-embedded}
+HERE=src/culture_qa
+DATA=${DATA:-$HERE/sample}
+CORPUS=${CORPUS:-$HERE/sample/passages.jsonl}
+MODELS=${MODELS:-$HERE/models.json}
+RUN=${RUN:-runs/culture_qa/$NAME}
+RESULTS=$RUN/results
+CONTEXTS=(none bm25 dense hybrid two-stage gated gold random)
+BASE=$("$PYTHON" -c 'import sys; sys.path.insert(0, "src"); from malmat.models import model_row
+print(model_row(*sys.argv[1:]).model_name)' "$NAME" "$MODELS")
+WRITER=${WRITER:-$BASE}
+# DPO by the published values; on a handful of pairs a small model needs larger steps to move.
+[ "$NAME" != embedded ] || DPO_ARGS="--learning_rate 5e-5 --batch_size 4
+  --gradient_accumulation_steps 2 --optim adamw_torch --max_seq_length 1024 --lora_r 16 --lora_alpha 16 ${DPO_ARGS:-}"
+
+stage() { printf '\n=== %s (%d s)\n' "$1" $SECONDS; }
+read -ra extra <<<"${EXTRA:-}"
+read -ra args <<<"${ARGS:-}"
+read -ra dpo_args <<<"$(echo ${DPO_ARGS:-})"
+read -ra pair_args <<<"${PAIR_ARGS:-}"
+
+stage "prepare: chat rows in the variant of $NAME"
+prepare() { "$PYTHON" $HERE/prepare.py --model "$NAME" --models "$MODELS" "$@" | tail -n 1; }
+prepare --input "$DATA/train.json" "${extra[@]}" --output "$RUN/train.jsonl" \
+  --held_out "$DATA/dev.json" "$DATA/test.json"
+prepare --input "$DATA/dev.json" --output "$RUN/dev.jsonl"
+prepare --input "$DATA/test.json" --output "$RUN/test.jsonl"
+
+stage "SFT"
+"$PYTHON" src/train/rows.py "$NAME" --models "$MODELS" --output_dir "$RUN/sft" \
+  --data_path "$RUN/train.jsonl" --args="--eval_data_path $RUN/dev.jsonl ${args[*]}"
+
+stage "index"
+[ -f "$RUN/index/manifest.json" ] ||
+  "$PYTHON" $HERE/build_index.py "$CORPUS" --output "$RUN/index" --bm25 kiwi --dense auto
+mapfile -t legs < <("$PYTHON" -c 'import json, sys
+print(*sorted(json.load(open(sys.argv[1]))["legs"], key=lambda leg: "bm25" not in leg), sep="\n")' \
+  "$RUN/index/manifest.json")
+
+stage "contexts: by each retriever, gated, gold, random"
+find() { # find NAME QUESTIONS OPTION …
+  "$PYTHON" $HERE/retrieve.py --index "$RUN/index" --questions "$RUN/$2.jsonl" \
+    --output "$RUN/contexts/$2/$1.jsonl" "${@:3}" | tail -n 1
+}
+"$PYTHON" $HERE/retrieve.py --index "$RUN/index" --questions "$RUN/dev.jsonl" --k 4 \
+  --legs "${legs[0]}" --qrels "$DATA/qrels.json" --fit_gate "$RUN/gate.json" | tail -n 1
+find bm25 test --k 4 --legs "${legs[0]}"
+find dense test --k 4 --legs "${legs[1]}"
+find hybrid test --k 4 --fuse points --alpha 0.5
+find two-stage test --k 4 --queries model --model "$WRITER"
+find gated test --k 4 --legs "${legs[0]}" --gate "$RUN/gate.json"
+find gold test --k 4 --by gold --qrels "$DATA/qrels.json"
+find random test --k 4 --by random --qrels "$DATA/qrels.json"
+find near train --k 8
+
+stage "pairs: other choices, neighbours, the tuned model's own wrong answers"
+SFT=$RUN/sft/$NAME
+own=()
+for task in culture_short culture_long; do
+  "$PYTHON" src/eval/infer.py "$SFT" local $task --questions "$RUN/train.jsonl" --name own \
+    --output "$RUN/own_$task.json" --temperature 1 --max_new_tokens 192 --until line | tail -n 2
+  own+=("$RUN/own_$task.json")
+done
+sources=(options neighbours own)
+[ -z "${JUDGE:-}" ] || { sources+=(llm) pair_args+=(--model "$JUDGE"); }
+"$PYTHON" $HERE/make_dpo_pairs.py --input "$RUN/train.jsonl" --output "$RUN/pairs.jsonl" \
+  --sources "${sources[@]}" --contexts "$RUN/contexts/train/near.jsonl" \
+  --qrels "$DATA/qrels.json" --samples "${own[@]}" "${pair_args[@]}"
+
+stage "DPO: a fresh adapter on the merged model"
+DPO=$RUN/dpo/$NAME
+DATA="$RUN/pairs.jsonl" PYTHON="$PYTHON" bash src/train/train_dpo.sh "$SFT" --output_dir "$DPO" \
+  --tasks culture_choice culture_short culture_long --card $HERE/card.json "${dpo_args[@]}"
+
+stage "answers: base, SFT and DPO with every kind of contexts"
+files=()
+for one in "${CONTEXTS[@]}"; do
+  if [ "$one" = none ]; then files+=(none); else files+=("$one=$RUN/contexts/test/$one.jsonl"); fi
+done
+"$PYTHON" $HERE/grid.py --row "$NAME" --models "$MODELS" --questions "$RUN/test.jsonl" \
+  --models_of "base=$BASE" "sft=$SFT" "dpo=$DPO" --contexts "${files[@]}" \
+  --work "$RUN/joint" --results_dir "$RESULTS" ${LIMIT:+--limit "$LIMIT"}
+
+stage "scores and the table"
+"$PYTHON" $HERE/score.py --gold "$RUN/joint/gold.jsonl" --results_dir "$RESULTS" \
+  --model_name $(for model in base sft dpo; do printf "$model-%s " "${CONTEXTS[@]}"; done) >"$RUN/scores.txt"
+"$PYTHON" $HERE/table.py --results_dir "$RESULTS" --models base sft dpo \
+  --contexts "${CONTEXTS[@]}" --output "$RUN/table.json" --markdown "$RUN/table.md"
+
+if [ -n "${SUBMISSION:-}" ]; then
+  stage "submission"
+  answers=()
+  for task in culture_choice culture_short culture_long; do
+    answers+=("$RESULTS/$task/infer_results/${SUBMIT:-dpo-none}_${task}_inference_results.json")
+  done
+  "$PYTHON" $HERE/submission.py --input "$DATA/test.json" --answers "${answers[@]}" \
+    --output "$SUBMISSION"
+fi
+stage "done"
