@@ -346,7 +346,7 @@ def test_baselines_are_rows_of_the_table(script, tmp_path):
     assert "need --train" in result.stdout
     result = script(f"{FOLDER}/baselines.py", test, "--train", SAMPLE)
     assert result.returncode == 2
-    assert "shares 4 dialogues" in result.stderr
+    assert "shares 4 clusters" in result.stderr
 
 
 @pytest.mark.slow

@@ -65,12 +65,13 @@ def test_the_tasks_that_ship_are_whole():
     assert len(shipped) >= 5
     for task in shipped:
         items = task.read(task.questions)
-        assert len({item["id"] for item in items}) == len(items) >= 100
+        own = task.questions.parent == ROOT / "src" / "eval"  # the others are samples of contests
+        assert len({item["id"] for item in items}) == len(items) >= (100 if own else 20)
         prompts = task.prompts()
         messages = task.render(prompts, items[0], [])
         assert messages[-1]["role"] == "user"
         assert items[0]["question"] in messages[-1]["content"]
-        if task.slices:
+        if "split" in task.slices:
             assert {item["split"] for item in items} == {"seen", "unseen"}
 
 

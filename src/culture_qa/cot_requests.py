@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from maker_options import Asking, request, said, shown
-
 from malmat.answer.request import Request
 from malmat.contests.rationales import LONGEST, comes_to, read_rationale, read_reading
 from malmat.contests.typed_questions import Question

@@ -26,7 +26,6 @@ from pathlib import Path
 
 from cot_requests import WORDING, Draft, read_again, refined, with_text, writing
 from maker_options import add_model, asking, check_model, show_plan
-
 from malmat.cli import COMPLETE, FAILURES, parser, relative, run, show_settings
 from malmat.contests.rationales import can_reason, read_rationale, reasoned
 from malmat.contests.rejected_answers import asked_rows, problem

@@ -29,8 +29,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from maker_options import add_model, asking, check_model, show_plan
-from pair_requests import WORDING, checked, writing, written
-
 from malmat.cli import (
     COMPLETE,
     FAILURES,
@@ -49,6 +47,7 @@ from malmat.errors import InputError
 from malmat.evaluate.contexts import read_contexts
 from malmat.files import check_fields, read_json, read_rows, write_json, write_jsonl
 from malmat.prompts import load_prompts
+from pair_requests import WORDING, checked, writing, written
 
 HERE = Path(__file__).parent
 SOURCES = {"options": None, "neighbours": "contexts", "own": "samples", "llm": None}

@@ -21,7 +21,6 @@ from collections import Counter
 from pathlib import Path
 
 from maker_options import add_model, asking, check_model, open_engine, show_plan
-
 from malmat.answer.request import Request
 from malmat.cli import COMPLETE, FAILURES, parser, positive, relative, run, show_settings
 from malmat.contests.typed_questions import SHORT, Question, read_typed

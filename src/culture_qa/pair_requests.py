@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from maker_options import Asking, request, said, shown
-
 from malmat.answer.replies import parse_object
 from malmat.answer.request import Request
 from malmat.contests.makers import TEXT, schema_of

@@ -15,8 +15,6 @@ ones what mere length costs.
 
 from __future__ import annotations
 
-from score_tables import read_scores, scores_file
-
 from malmat.cli import parser, relative, run, show_table
 from malmat.contests import typed_scores
 from malmat.errors import InputError
@@ -24,6 +22,7 @@ from malmat.evaluate import results
 from malmat.evaluate.compare import compare_all
 from malmat.evaluate.task import Row
 from malmat.files import read_json, write_json, write_text
+from score_tables import read_scores, scores_file
 from task import BY_TYPE
 
 Column = tuple[str, str]

@@ -85,7 +85,7 @@ def haerae(row: Mapping[str, Any]) -> Mcq:
     paragraph, question = _sections(stem)
     category = text_of(row, "category", needed=False)
     answer = lettered(row["answer"], len(choices))
-    more = {"paragraph": paragraph, "category": category, "is_exam": category.startswith("csat")}
+    more = {"paragraph": paragraph, "category": category, "is_exam": category.startswith("csat_")}
     return _made("haerae", question, choices, answer, **more)
 
 
