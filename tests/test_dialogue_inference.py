@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 
 from malmat.contests.dialogue_items import read_items
 from malmat.contests.dialogues import read_dialogues
+from malmat.errors import InputError
 from malmat.evaluate.orders import permuted
 from malmat.evaluate.task import registered_tasks
 from malmat.formats import read_pairs
@@ -112,6 +114,17 @@ BAD = {
         "inference_3",
     ),
     "empty option": (lambda r: change(r, inference_3=" \n"), "inference_3"),
+    "invisible option": (lambda r: change(r, inference_3="\u200b\u3164"), "inference_3"),
+    "blank utterances": (
+        lambda r: change(
+            r, conversation=[t | {"utterance": " \u200b"} for t in r["input"]["conversation"]]
+        ),
+        "conversation",
+    ),
+    "misread speaker": (
+        lambda r: with_turn(r, 0, speaker="철수와".encode().decode("latin-1")),
+        "conversation[0].speaker",
+    ),
     "unknown category": (lambda r: change(r, category="결과"), "category"),
     "other answer": (lambda r: {**r, "output": "inference_4"}, "output"),
     "answer's text": (lambda r: {**r, "output": r["input"]["inference_1"]}, "output"),
@@ -157,6 +170,25 @@ def test_a_bad_row_is_named_with_its_field_and_nothing_is_written(kind, script, 
     assert result.returncode == 1
     assert f"row {name}, field" in result.stdout
     assert len(json.loads(output.read_text())) == len(good) - 1
+
+
+def test_a_decomposed_category_is_known_and_a_decomposed_id_is_the_same(tmp_path):
+    data = rows()
+    data[1] = change(data[1], category=unicodedata.normalize("NFD", data[1]["input"]["category"]))
+    data[2]["id"] = unicodedata.normalize("NFD", "대화-1")
+    found, _ = read_dialogues(saved(tmp_path / "nfd.json", data), CATEGORIES)
+    assert found[1].category in CATEGORIES
+    data[3]["id"] = "대화-1 "
+    with pytest.raises(InputError, match="has this id"):
+        read_dialogues(saved(tmp_path / "twice.json", data), CATEGORIES)
+
+
+def test_options_that_differ_in_a_number_are_two(tmp_path):
+    for one, other in (("3.5도다.", "35도다."), ("5%다", "5다"), ("-3도다", "3도다")):
+        data = rows()
+        data[0] = change(data[0], inference_1=one, inference_2=other)
+        found, _ = read_dialogues(saved(tmp_path / "numbers.json", data), CATEGORIES)
+        assert found[0].options[:2] == [one, other]
 
 
 def test_all_bad_rows_are_named_in_one_line(script, tmp_path):
