@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 from malmat.contests.faults import BadRow, Fault, refuse_misread, sound_or_refused
 from malmat.errors import InputError
 from malmat.files import read_rows, row_id
-from malmat.text.korean import fold, normalize
+from malmat.text.korean import fold, is_blank, normalize
 
 OPTIONS = ("inference_1", "inference_2", "inference_3")
 LABELS = ("A", "B", "C")
@@ -142,7 +142,7 @@ def _utterance_ids(row: Any) -> list[Any]:
 def _id_of(row: Any, name: str) -> str:
     if not isinstance(row, dict):
         raise BadRow("row", "expected an object")
-    if not isinstance(row.get("id"), str) or not normalize(row["id"]).strip():
+    if not isinstance(row.get("id"), str) or is_blank(row["id"]):
         raise BadRow("id", "expected text", "Give each row an id.")
     refuse_misread({"id": row["id"]})
     return row["id"]
@@ -204,7 +204,7 @@ def _conversation(turns: Any) -> list[Utterance]:
                 raise BadRow(f"{where}.utterance_id", problem)
             first[one] = place
         conversation.append({"speaker": speaker, "utterance": normalize(text), "utterance_id": ids})
-    if not any(turn["utterance"].strip() for turn in conversation):
+    if all(is_blank(turn["utterance"]) for turn in conversation):
         raise BadRow("input.conversation", "all its utterances are blank")
     return conversation
 
@@ -224,7 +224,7 @@ def _options(asked: dict) -> list[str]:
     options, first = [], dict[str, str]()
     for name in OPTIONS:
         text = asked[name]
-        if not isinstance(text, str) or not normalize(text).strip():
+        if not isinstance(text, str) or is_blank(text):
             raise BadRow(f"input.{name}", "an empty option")
         refuse_misread({f"input.{name}": text})
         same = first.setdefault(_MARKS.sub("", fold(text)).casefold() or text, name)

@@ -22,16 +22,17 @@ def damage(text: str) -> str | None:
     beyond = [letter for letter in text if not letter.isascii()]
     if beyond and beyond.count("\ufffd") >= max(_FEWEST, _LOST * len(beyond)):
         return "most of them were lost (U+FFFD)"
-    read = _as_latin_1(text).decode("cp949", "ignore") if "가" > max(text, default="") else ""
-    hangul = len(re.findall("[가-힣]", read))
+    if any("가" <= letter <= "힣" for letter in text):
+        return None
+    hangul = len(re.findall("[가-힣]", _as_latin_1(text).decode("cp949", "ignore")))
     if hangul > _FEWEST and 2 * hangul >= _ENOUGH * len(beyond):
         return "CP949 that was read as Latin-1"
     return None
 
 
 def misread_as(text: str) -> str | None:
-    """The encoding that UTF-8 Korean was read in by mistake: ``CP949``, ``Latin-1``, ``Mac Roman``, or
-    None. Also where that happened twice.
+    """The encoding that UTF-8 Korean was read in by mistake: ``CP949``, ``Latin-1`` (or
+    twice so), ``Mac Roman``, or None.
 
     The text is turned back into bytes and read as UTF-8. Real Korean gives no Hangul that way:
     its CP949 bytes do not begin as UTF-8 does, and Latin-1 does not have it.
