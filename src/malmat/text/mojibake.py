@@ -21,7 +21,7 @@ def damage(text: str) -> str | None:
         return f"UTF-8 that was read as {encoding}"
     beyond = [letter for letter in text if not letter.isascii()]
     if beyond and beyond.count("\ufffd") >= max(_FEWEST, _LOST * len(beyond)):
-        return "most of them were lost (U+FFFD)"
+        return "some were lost (U+FFFD)"
     if any("가" <= letter <= "힣" for letter in text):
         return None
     hangul = len(re.findall("[가-힣]", _as_latin_1(text).decode("cp949", "ignore")))
