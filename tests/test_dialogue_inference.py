@@ -9,6 +9,7 @@ import pytest
 
 from malmat.contests.dialogue_items import read_items
 from malmat.contests.dialogues import read_dialogues
+from malmat.contests.submission import read_choices_made
 from malmat.errors import InputError
 from malmat.evaluate.orders import permuted
 from malmat.evaluate.task import registered_tasks
@@ -425,7 +426,16 @@ def test_a_submission_differs_in_output_alone(script, tmp_path):
     assert script(f"{FOLDER}/submission.py", "--input", test, "--check", output).returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["missing", "failed", "foreign", "no label"])
+def test_a_submission_returns_decomposed_ids_as_they_are(tmp_path):
+    ids = [unicodedata.normalize("NFD", f"대화-{number}") for number in range(3)]
+    made = [{**row, "id": one} for row, one in zip(answers(), ids, strict=False)]
+    for form in ("NFC", "NFD"):
+        given = [{**row, "id": unicodedata.normalize(form, row["id"])} for row in made]
+        path = saved(tmp_path / f"{form}.json", given)
+        assert read_choices_made(path, ids) == dict.fromkeys(ids, "B")
+
+
+@pytest.mark.parametrize("kind", ["missing", "failed", "foreign", "doubled", "no label"])
 def test_no_submission_without_an_answer_to_every_row(script, tmp_path, kind):
     test, output = saved(tmp_path / "test.json", without_answers()), tmp_path / "sub.json"
     made = answers()
@@ -435,6 +445,8 @@ def test_no_submission_without_an_answer_to_every_row(script, tmp_path, kind):
     elif kind == "foreign":
         name = "toy-test-000099"
         made.append({**made[2], "id": name})
+    elif kind == "doubled":
+        made.append({**made[2], "answer": "C"})
     else:
         made[2] |= {"status": "parse_error"} if kind == "failed" else {"answer": "D"}
     words = ("--input", test, "--answers", saved(tmp_path / "a.json", made), "--output", output)
