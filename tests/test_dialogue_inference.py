@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 
 from malmat.contests.dialogue_items import read_items
 from malmat.contests.dialogues import read_dialogues
+from malmat.contests.submission import read_choices_made
+from malmat.errors import InputError
 from malmat.evaluate.orders import permuted
 from malmat.evaluate.task import registered_tasks
 from malmat.formats import read_pairs
@@ -112,6 +115,17 @@ BAD = {
         "inference_3",
     ),
     "empty option": (lambda r: change(r, inference_3=" \n"), "inference_3"),
+    "invisible option": (lambda r: change(r, inference_3="\u200b\u3164"), "inference_3"),
+    "blank utterances": (
+        lambda r: change(
+            r, conversation=[t | {"utterance": " \u200b"} for t in r["input"]["conversation"]]
+        ),
+        "conversation",
+    ),
+    "misread speaker": (
+        lambda r: with_turn(r, 0, speaker="철수와".encode().decode("latin-1")),
+        "conversation[0].speaker",
+    ),
     "unknown category": (lambda r: change(r, category="결과"), "category"),
     "other answer": (lambda r: {**r, "output": "inference_4"}, "output"),
     "answer's text": (lambda r: {**r, "output": r["input"]["inference_1"]}, "output"),
@@ -157,6 +171,25 @@ def test_a_bad_row_is_named_with_its_field_and_nothing_is_written(kind, script, 
     assert result.returncode == 1
     assert f"row {name}, field" in result.stdout
     assert len(json.loads(output.read_text())) == len(good) - 1
+
+
+def test_a_decomposed_category_is_known_and_a_decomposed_id_is_the_same(tmp_path):
+    data = rows()
+    data[1] = change(data[1], category=unicodedata.normalize("NFD", data[1]["input"]["category"]))
+    data[2]["id"] = unicodedata.normalize("NFD", "대화-1")
+    found, _ = read_dialogues(saved(tmp_path / "nfd.json", data), CATEGORIES)
+    assert found[1].category in CATEGORIES
+    data[3]["id"] = "대화-1 "
+    with pytest.raises(InputError, match="has this id"):
+        read_dialogues(saved(tmp_path / "twice.json", data), CATEGORIES)
+
+
+def test_options_that_differ_in_a_number_are_two(tmp_path):
+    for one, other in (("3.5도다.", "35도다."), ("5%다", "5다"), ("-3도다", "3도다")):
+        data = rows()
+        data[0] = change(data[0], inference_1=one, inference_2=other)
+        found, _ = read_dialogues(saved(tmp_path / "numbers.json", data), CATEGORIES)
+        assert found[0].options[:2] == [one, other]
 
 
 def test_all_bad_rows_are_named_in_one_line(script, tmp_path):
@@ -393,7 +426,16 @@ def test_a_submission_differs_in_output_alone(script, tmp_path):
     assert script(f"{FOLDER}/submission.py", "--input", test, "--check", output).returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["missing", "failed", "foreign", "no label"])
+def test_a_submission_returns_decomposed_ids_as_they_are(tmp_path):
+    ids = [unicodedata.normalize("NFD", f"대화-{number}") for number in range(3)]
+    made = [{**row, "id": one} for row, one in zip(answers(), ids, strict=False)]
+    for form in ("NFC", "NFD"):
+        given = [{**row, "id": unicodedata.normalize(form, row["id"])} for row in made]
+        path = saved(tmp_path / f"{form}.json", given)
+        assert read_choices_made(path, ids) == dict.fromkeys(ids, "B")
+
+
+@pytest.mark.parametrize("kind", ["missing", "failed", "foreign", "doubled", "no label"])
 def test_no_submission_without_an_answer_to_every_row(script, tmp_path, kind):
     test, output = saved(tmp_path / "test.json", without_answers()), tmp_path / "sub.json"
     made = answers()
@@ -403,6 +445,8 @@ def test_no_submission_without_an_answer_to_every_row(script, tmp_path, kind):
     elif kind == "foreign":
         name = "toy-test-000099"
         made.append({**made[2], "id": name})
+    elif kind == "doubled":
+        made.append({**made[2], "answer": "C"})
     else:
         made[2] |= {"status": "parse_error"} if kind == "failed" else {"answer": "D"}
     words = ("--input", test, "--answers", saved(tmp_path / "a.json", made), "--output", output)

@@ -80,6 +80,7 @@ def test_values_rarer_than_the_folds_and_numbers_as_clusters():
         ([*ROWS[:9], row(77, ["c1"])], 2, "field 'cluster': the row r77"),
         ([*ROWS[:9], row(77, "c", category=None)], 2, "field 'category': the row r77"),
         (ROWS[:12], 4, "3 clusters do not fill 4 folds"),
+        (ROWS[:3], 2, "1 clusters do not fill 2 folds. Folds need two clusters or more"),
         (ROWS, 1, "two folds or more"),
     ],
 )

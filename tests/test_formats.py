@@ -222,6 +222,9 @@ SAME_TALK = {
         {"messages": [USER, BEST, USER, {**BEST, "content": "몰라", "weight": 0}]}
     ),
     "an answer with a weight": line({"messages": [USER, {**BEST, "weight": 1}]}),
+    "a weight as text": line({"messages": [USER, {**BEST, "weight": "1.0"}]}),
+    "a weight of a table's": line({"messages": [USER, {**BEST, "weight": None}]}),
+    "roles in capitals": line({"messages": [{**USER, "role": "User"}, {**BEST, "role": "MODEL"}]}),
 }  # fmt: skip
 
 
@@ -270,6 +273,74 @@ def test_answers_of_weight_0_are_context_alone(tmp_path):
     assert pair["messages"] == [USER, bad, USER, BEST]
     with pytest.raises(InputError, match="no dialogue pairs"):
         formats.read_pairs(store(tmp_path, "b.jsonl", line(rows[1])))
+
+
+@pytest.mark.parametrize("weight", ["0", 0.0, False, " 0.0 "])
+def test_a_weight_of_0_however_it_is_spelt(tmp_path, weight):
+    bad = {"role": "assistant", "content": "몰라", "weight": weight}
+    (pair,) = formats.read_pairs(
+        store(tmp_path, "a.jsonl", line({"messages": [USER, bad, USER, BEST]}))
+    )
+    assert pair["messages"][1]["weight"] == 0
+
+
+@pytest.mark.parametrize("weight", [0.5, -1, 2, "half", [0]])
+def test_a_weight_between_is_refused(tmp_path, weight):
+    path = store(tmp_path, "a.jsonl", line({"messages": [USER, {**BEST, "weight": weight}]}))
+    with pytest.raises(InputError, match=r"line 1.*messages\[1\].weight.*expected 0 or 1"):
+        formats.read_pairs(path)
+
+
+def test_columns_of_lists_are_rows(tmp_path):
+    table = {"question": ["가?", "나?"], "answer": ["응", "아니"]}
+    found = formats.read_pairs(store(tmp_path, "a.json", line(table)))
+    assert [(one["question"], one["answer"]) for one in found] == [("가?", "응"), ("나?", "아니")]
+    with pytest.raises(InputError):
+        formats.read_pairs(store(tmp_path, "b.json", line({**table, "answer": ["응"]})))
+
+
+@pytest.mark.parametrize("cell", ["#REF!", "#VALUE!", "#NAME?", "#DIV/0!"])
+def test_errors_of_excel_are_no_text(tmp_path, cell):
+    path = store(tmp_path, "a.csv", f"question,answer\n뭐?,{cell}\n")
+    with pytest.raises(InputError, match="line 2, field 'answer': missing"):
+        formats.read_pairs(path)
+
+
+def test_damaged_letters_are_not_trained(tmp_path):
+    whole = "안녕하세요 반가워요"
+    for text in (
+        whole.encode().decode("latin-1"),
+        whole.encode().decode("cp949", "replace"),
+        whole.encode("cp949").decode("utf-8", "replace"),
+        whole.encode("cp949").decode("latin-1"),
+    ):
+        for row in (
+            {"question": "뭐?", "answer": text},
+            {"messages": [{**USER, "content": text}, BEST, USER, BEST]},
+        ):
+            with pytest.raises(InputError, match=r"line 1.*damaged letters"):
+                formats.read_pairs(store(tmp_path, "a.jsonl", line(row)))
+    for text in ("café에서 50×30", "한 글자\ufffd 없다고 다 버리진 않는다"):
+        path = store(tmp_path, "b.jsonl", line({"question": "뭐?", "answer": text}))
+        assert formats.read_pairs(path)[0]["answer"] == text
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"PK\x03\x04\x14\0", "Excel"),
+        (b"\xd0\xcf\x11\xe0", "old Excel"),
+        (b"PAR1", "Parquet"),
+        (b"BZh91AY", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x28\xb5\x2f\xfd", "Zstandard"),
+    ],
+)
+def test_a_file_that_is_no_text_is_called_by_its_name(tmp_path, start, said):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(start + b"\0\xff")
+    with pytest.raises(InputError, match=f"rows.csv: is an? .*{said}"):
+        formats.read_pairs(path)
 
 
 PREFERENCES = {

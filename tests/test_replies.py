@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from malmat.answer.replies import parse_object, split_thoughts
+from malmat.answer.provider import reply_status
+from malmat.answer.replies import parse_object, split_thoughts, without_thoughts
 from malmat.evaluate.items import OutOfRange
 from malmat.evaluate.judges import GradeJudge, TermJudge
 from malmat.text.pairs import pair_problems, parse_reply, parse_verdict
@@ -38,6 +39,9 @@ GRADES = {
     '<|channel|>analysis<|message|>{"score": 1}<|end|>'
     '<|start|>assistant<|channel|>final<|message|>{"score": 3}<|return|>': 3,
     '```json\n{"score": 3}\n```': 3,
+    '{\u00a0"reason":\u3000"맞음",\u200b "ok": True, "more": None, "score"：3}': 3,
+    '{"reason": "True\u00a0None，：", "score": 3,}': 3,
+    '<scratchpad>{"score": 1}</scratchpad>{"score": 3}': 3,
     '{"score": 0}': OutOfRange,
 }
 
@@ -134,6 +138,17 @@ THOUGHTS = {
     "<|channel|>final<|message|>김밥 먹자<|return|>": ("김밥 먹자", "갓생?"),
     "<|channel|>final<|message|>김밥 먹자": ("김밥 먹자", ""),
     "analysis갓생?assistantfinal김밥 먹자": ("김밥 먹자", "갓생?"),
+    "<think time='3'>갓생?</think >김밥 먹자": ("김밥 먹자", "갓생?"),
+    "<analysis>갓생?</analysis>김밥 먹자": ("김밥 먹자", "갓생?"),
+    "◁think▷갓생?◁/think▷김밥 먹자": ("김밥 먹자", "갓생?"),
+    "<|begin_of_thought|>갓생?<|end_of_thought|>"
+    "<|begin_of_solution|>김밥 먹자<|end_of_solution|>": ("김밥 먹자", "갓생?"),
+    "<|START_THINKING|>갓생?<|END_THINKING|><|START_RESPONSE|>김밥 먹자<|END_RESPONSE|>": (
+        "김밥 먹자",
+        "갓생?",
+    ),
+    "<think>갓생?</think>\n<answer>김밥 먹자</answer>": ("김밥 먹자", "갓생?"),
+    "<answer>김밥 먹자</answer>": ("<answer>김밥 먹자</answer>", ""),
     "<think>갓생을 쓸까": ("", "갓생을 쓸까"),
     "<|channel|>analysis<|message|>갓생을 쓸까": ("", "갓생을 쓸까"),
     " 김밥 <3 먹자 [1] ": (" 김밥 <3 먹자 [1] ", ""),
@@ -145,6 +160,30 @@ def test_thoughts_are_no_answer(text):
     parts = split_thoughts(text)
     assert (parts.text, parts.thoughts) == THOUGHTS[text]
     assert parts.whole == bool(parts.text)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u200b", "\u3164 ", "\ufeff\u2800"])
+def test_a_reply_that_shows_nothing_is_empty(text):
+    assert reply_status(text, "stop")["status"] == "empty"
+    thought = {"text": f"<think>음</think>{text}", "status": "ok"}
+    assert without_thoughts(thought)["status"] == "empty"
+
+
+FINISHED = {
+    "ok": ["STOP", "end-turn", "FinishReason.STOP", "StopSequence", "eos_token_id", "COMPLETE"],
+    "truncated": [
+        *("FinishReason.MAX_TOKENS", "MaxTokens", "max_new_tokens", "max-completion-tokens"),
+        *("length_limit", "context_length_exceeded", "context_window"),
+    ],
+    "blocked": ["content-filter", "IMAGE_SAFETY", "guardrail_intervened", "ERROR_TOXIC"],
+    "api_error": ["abort", "cancelled", "tool_use", "OTHER", "time_limit", "stopped by a fault"],
+}
+
+
+@pytest.mark.parametrize("status", FINISHED)
+def test_a_finish_reason_means_one_thing_however_it_is_spelt(status):
+    for finish in FINISHED[status]:
+        assert reply_status("응", finish)["status"] == status, finish
 
 
 def test_long_replies_are_read_in_no_time():

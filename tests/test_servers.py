@@ -254,10 +254,13 @@ PROMPTS = {
         error("The response was filtered due to the prompt triggering …", "content_filter"),
         error("Input was flagged", 403, 403, metadata={"reasons": ["violence"]}),
         error("Invalid prompt: your prompt was flagged as violating", "invalid_prompt"),
+        error("Content Exists Risk", "invalid_request_error"),
+        error("系统检测到输入或生成内容可能包含不安全或敏感内容", "1301"),
     ],
     "truncated": [
         error("This model's maximum context length is 4096 tokens", "context_length_exceeded"),
         error("prompt is too long: 9000 tokens > 8000 maximum"),
+        error("Range of input length should be [1, 30720]"),
     ],
 }
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from malmat.text.mojibake import misread_as
+from malmat.text.mojibake import damage, misread_as
 from malmat.text.utterances import STEPS, tidy
 
 
@@ -131,6 +131,17 @@ def test_misread_text_is_recognized(text):
     assert misread_as(data.decode("cp949", "replace").replace("\ufffd", "?")) == "CP949"
 
 
+@pytest.mark.parametrize("text", ["안녕하세요", "비가 온다? 좋다", "화자1은 기쁘다."])
+def test_other_ways_to_damage_text_are_recognized(text):
+    data = text.encode()
+    assert misread_as(data.decode("mac_roman")) == "Mac Roman"
+    assert misread_as(data.decode("latin-1").encode().decode("latin-1")) == "Latin-1"
+    assert misread_as(data.decode("cp1252", "ignore").encode().decode("latin-1")) == "Latin-1"
+    assert damage(data.decode("euc_kr", "replace"))
+    assert "U+FFFD" in damage(text.encode("cp949").decode("utf-8", "replace"))
+    assert damage(text.encode("cp949").decode("latin-1")) == "CP949 that was read as Latin-1"
+
+
 def test_sound_text_is_not_taken_for_misread():
     for text in (
         "안녕하세요",
@@ -141,5 +152,7 @@ def test_sound_text_is_not_taken_for_misread():
         "ㅋㅋ",
         "湯 한자 湯",
         "뷁 쀍 햏",
+        "한 글자\ufffd만 없다",
+        "naïve Häagen-Dazs déjà vu",
     ):
-        assert misread_as(text) is None, text
+        assert damage(text) is None, text

@@ -138,6 +138,8 @@ def test_answers_without_probabilities_vote_hard_only(folder):
         (lambda rows: rows[0].update(answer="라"), "r0 has an answer that is none"),
         (lambda rows: rows[0].update(probabilities=[0.5, 0.5]), "r0 has no probability from 0"),
         (lambda rows: rows[0].update(probabilities=[2, 0, "x"]), "r0 has no probability from 0"),
+        (lambda rows: rows[0].update(probabilities=[1.0, 0.5, 0.5]), "r0 has .* that sum to 2"),
+        (lambda rows: rows[0].update(probabilities=[0, 0, 0]), "r0 has .* that sum to 0"),
         (lambda rows: rows[0].pop("choices"), "r0 has no choices"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,6 +20,7 @@ from malmat.messages import (
     trained_turns,
 )
 from malmat.schema import OptionalText, Row, Text, unfit, validate
+from malmat.text.mojibake import damage
 
 QUESTION = ("question", "q", "prompt", "instruction", "query", "input")
 ANSWER = ("answer", "a", "completion", "response", "output")
@@ -173,9 +175,28 @@ def pairs_of_row(row: Any, path: str | Path, line: int) -> list[dict]:
         problem = f"a row with the keys {', '.join(row)[:60]} is no dialogue"
         raise InputError(problem, path=path, line=line, fix=_SHAPES)
     pairs = validate(shape, row, path=path, line=line).pairs()
+    for pair in pairs:
+        said = {f"messages[{n}]": one["content"] for n, one in enumerate(pair.get("messages", ()))}
+        for field, text in ({name: pair[name] for name in ("question", "answer")} | said).items():
+            refuse_damaged(text, path, line, field)
     if row.get("cluster") in (None, ""):
         return pairs
     return [{**pair, "cluster": str(row["cluster"])} for pair in pairs]
+
+
+def refuse_damaged(text: Any, path: str | Path, line: int, field: str) -> None:
+    """Stop at a text that holds letters of an encoding misread, which would be trained.
+
+    Raises:
+        InputError: ``mojibake.damage``.
+    """
+    if isinstance(text, str) and _ODD.search(text) and (how := damage(text)):
+        problem, fix = f"damaged letters: {how} ({text[:12]!r})", "Read the original as UTF-8."
+        raise InputError(problem, path=path, line=line, field=field, fix=fix)
+
+
+_ODD = re.compile("[\x80-\xff\ufffd]")
+"""Without one of these a text is sound, or cannot be told from it, at no cost."""
 
 
 def as_answer(row: Any) -> Any:

@@ -93,6 +93,9 @@ def read_text(path: str | Path, *, cp949: bool = False) -> str:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"not a whole gzip file ({error})", path=path) from None
+    for start, (name, way_out) in _BINARY.items():
+        if data.startswith(start):
+            raise InputError(f"is {name}, and no text", path=path, fix=way_out)
     place, problem, fix = data.find(b"\0"), "holds a NUL", "Take it out, or save as UTF-8."
     try:
         text = data.decode("utf-8-sig")
@@ -106,6 +109,19 @@ def read_text(path: str | Path, *, cp949: bool = False) -> str:
     if place < 0:
         return text
     raise InputError(problem, path=path, line=data.count(b"\n", 0, place) + 1, fix=fix)
+
+
+_EXCEL = "Save it as 'CSV UTF-8', or take the file out of the archive."
+_PACKED = "Unpack it, or pack it with gzip."
+_BINARY = {
+    b"PK\x03\x04": ("an Excel file or a ZIP archive", _EXCEL),
+    b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", _EXCEL),
+    b"PAR1": ("a Parquet table", "Let its name end in .parquet."),
+    b"BZh": ("a bzip2 file", _PACKED),
+    b"\xfd7zXZ": ("an xz file", _PACKED),
+    b"\x28\xb5\x2f\xfd": ("a Zstandard file", _PACKED),
+}
+"""What a file's first bytes say it is, where it is not text."""
 
 
 def _encoding_of(data: bytes) -> str:

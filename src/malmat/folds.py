@@ -55,7 +55,8 @@ def assign(
     clusters = {row_id: str(row[by]) for row_id, row in _by_id(rows, (by, balance), path).items()}
     if (count := len(set(clusters.values()))) < k:
         problem = f"{count} clusters do not fill {k} folds"
-        raise InputError(problem, path=path, field=by, fix=f"Give --k {count} or less.")
+        fix = f"Give --k {count} or less." if count > 1 else "Folds need two clusters or more."
+        raise InputError(problem, path=path, field=by, fix=fix)
     ids = sorted(clusters)
     shares = {str(row["id"]): str(row[balance]) if balance else "" for row in rows}
     folds: dict[str, int] = {}

@@ -21,8 +21,14 @@ _SPEAKERS = {
 }
 """Speakers of ShareGPT's ``from``, and their roles."""
 
-_ROLES = {"developer": "system", "function": "tool"}
-"""OpenAI's other names of roles."""
+_ROLES = {**_SPEAKERS, "developer": "system", "function": "tool"}
+"""The same, and OpenAI's and Google's other names of roles."""
+
+_WEIGHTS: dict[str, Literal[0] | None] = {
+    **dict.fromkeys(("0", "0.0", "false"), 0),
+    **dict.fromkeys(("1", "1.0", "true", "none", ""), None),
+}
+"""What an answer's weight may be, as text."""
 
 
 class Message(Row, extra="ignore"):
@@ -45,12 +51,17 @@ class Message(Row, extra="ignore"):
         if not content and (message.get("tool_calls") or message.get("function_call")):
             fix = "Leave out conversations with tool calls."
             raise unfit("a tool call instead of text", field="content", fix=fix)
-        weighted = role == "assistant" and message.get("weight") == 0
+        role = _ROLES.get(role.strip().casefold(), role) if isinstance(role, str) else role
+        weight = str(message.get("weight")).strip().casefold() if role == "assistant" else ""
+        if weight not in _WEIGHTS:
+            raise unfit(
+                "expected 0 or 1", field="weight", fix="An answer is trained, or it is not."
+            )
         return {
             **message,
-            "role": _ROLES.get(role, role) if isinstance(role, str) else role,
+            "role": role,
             "content": _text_of_parts(content) if isinstance(content, list) else content,
-            "weight": 0 if weighted else None,
+            "weight": _WEIGHTS[weight],
         }
 
     def plain(self) -> dict:

@@ -236,8 +236,7 @@ def json_rows(path: Path, text: str) -> Rows:
     start = _past_space(text, 0)
     if text[start : start + 1] == "[":
         return _lists(path, text, start)
-    wrapped = _WRAPPED.match(text)
-    if wrapped:
+    if wrapped := _WRAPPED.match(text):
         rows, end = _items(path, text, wrapped.end())
         if text[end:].strip(" \t\r\n,") == "}":
             return rows
@@ -248,13 +247,16 @@ def json_rows(path: Path, text: str) -> Rows:
 
 
 def _columns(value: Any) -> list[dict]:
-    """The rows of ``{column: {index: cell}}``; [] if it is nothing of that kind."""
+    """The rows of ``{column: {index: cell}}`` or ``{column: [cell]}``; [] if it is none of them."""
     columns = list(value.values()) if isinstance(value, dict) else []
+    if {*map(type, columns)} == {list} and value.keys() & NAMES.keys():
+        nested = any(isinstance(cell, (dict, list)) for cells in columns for cell in cells)
+        columns = [] if nested else [dict(enumerate(cells)) for cells in columns]
     if len(columns) < 2 or not all(isinstance(one, dict) and one for one in columns):
         return []
     if any(list(one) != list(columns[0]) for one in columns):
         return []
-    return [{name: value[name][index] for name in value} for index in columns[0]]
+    return [dict(zip(value, (one[n] for one in columns), strict=True)) for n in columns[0]]
 
 
 def _values(path: Path, text: str) -> Rows:

@@ -12,7 +12,8 @@ from malmat.errors import InputError
 from malmat.parse import Rows, renamed
 
 _MISSING = {"#N/A", "#NA", "<NA>", "N/A", "NA", "n/a", "NULL", "null", "NaN", "nan", "None"}
-"""Cells that spreadsheets, databases and pandas write for a missing value."""
+_MISSING |= {"#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"}
+"""Cells that spreadsheets, databases and pandas write for a missing value, and Excel's errors."""
 
 
 def csv_rows(

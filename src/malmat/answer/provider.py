@@ -21,6 +21,7 @@ from malmat.answer.refusals import (
 from malmat.answer.request import Batch, Failed, Request, Retry
 from malmat.errors import InputError, StopRunning
 from malmat.files import canonical
+from malmat.text.korean import is_blank
 
 TIMEOUT_S = 120.0
 
@@ -30,22 +31,21 @@ NO_KEY = "none"
 
 
 ENDED = {
-    *("", "stop", "end_turn", "eos", "eos_token", "eos_found", "stop_sequence", "stop_token"),
-    *("end", "complete", "completed", "finished"),
+    *("", "stop", "endturn", "eos", "eostoken", "eosfound", "stopsequence", "stoptoken"),
+    *("end", "complete", "completed", "finished", "eostokenid", "stopstr"),
 }
-"""Finish reasons, in lower case, of an answer that came to its end; "" for none."""
+"""Finish reasons, as ``_plain_reason`` has them, of an answer that came to its end; "" for none."""
 
 
-CUT = {
-    *("max_tokens", "length", "max_output_tokens", "model_length", "token_limit"),
-    *("max_length", "model_context_window_exceeded"),
-}
+CUT = re.compile(r"length|max\w*tokens|tokenlimit|contextwindow")
+"""Found in a finish reason, as ``_plain_reason`` has it."""
 
 
 BLOCKED = re.compile(
-    r"safety|recitation|block|prohibited|spii|language|content_?filter|sensitive|moderation"
+    r"safety|recitation|block|prohibited|spii|language|filter|sensitive|moderation"
+    r"|guardrail|toxic|flagged|policy"
 )
-"""Found in a finish reason: Google adds kinds of blocks."""
+"""The same: Google adds kinds of blocks."""
 
 
 def api_key(provider: str, *, needed: bool = True) -> tuple[str, str]:
@@ -272,18 +272,24 @@ class Model:
 def reply_status(text: str, finish: str | None) -> dict[str, str | None]:
     """``status`` and ``error`` of a reply, by the finish reason first: a blocked or cut reply can
     carry text that looks fine, and so can one that broke off for a reason that nobody knows."""
-    reason = (finish or "").lower()
+    reason = _plain_reason(finish or "")
     if BLOCKED.search(reason):
         status = "blocked"
-    elif reason in CUT:
+    elif CUT.search(reason):
         status = "truncated"
     elif reason == "refusal":
         status = "refused"
     elif reason in ENDED:
-        status = "ok" if text.strip() else "empty"
+        status = "empty" if is_blank(text) else "ok"
     else:
         return {"status": "api_error", "error": f"ended: {finish}"}
     return {"status": status, "error": None}
+
+
+def _plain_reason(finish: str) -> str:
+    """A finish reason in small letters: ``FinishReason.MAX_TOKENS``, ``max-tokens`` and
+    ``MaxTokens`` are one."""
+    return re.sub(r"[\W_]+", "", finish.rpartition(".")[2].lower())
 
 
 def network_error(model: Model, error: Exception) -> Exception:

@@ -27,20 +27,23 @@ _MENTIONED["json_object"] = _MENTIONED["json_schema"]
 _BLOCKED = re.compile(
     r"content_filter|content.(?:management.)?policy|data_inspection|moderation|flagged"
     r"|sensitive.(?:content|word)|\"reasons\":\s?\[|safety (?:system|filter)"
+    r"|content exists risk|high risk|敏感|不安全内容|违规"
 )
 
 _TOO_LONG = re.compile(
     r"context.?length|context.?window|maximum context|prompt is too long|exceed_context|"
     r"(?:input|prompt)[^.]{0,60}(?:exceeds|longer than|too long)|too many (?:input )?tokens"
+    r"|range of input length"
 )
 
 
 _SPENT = re.compile(
-    r"insufficient[_ ]quota|exceeded_current_quota|insufficient.{0,10}balance|arrearage|余额不足"
+    r"insufficient[_ ]quota|exceeded_current_quota|insufficient.{0,10}(?:balance|credit)"
+    r"|arrearage|余额不足|(?:more|out of|no) credits|weekly limit"
     r"|per[-_ ]?day|\((?:rpd|tpd)\)|\bdaily\b|_daily|limit: 0\b|have a free quota"
     r"|billing_not_active|billing[_ ]hard[_ ]limit|account is not active"
     r"|credit balance is too low|credits? (?:are |is |have been )?(?:depleted|exhausted|used up)"
-    r"|more credits|spending (?:cap|limit)|monthly (?:cap|limit|quota)|key limit exceeded"
+    r"|spending (?:cap|limit)|monthly (?:cap|limit|quota)|key limit exceeded"
 )
 """How OpenAI, Google, OpenRouter, Groq, DeepSeek and others say that a day's quota or the money is
 spent, where a rate limit of a minute would pass."""

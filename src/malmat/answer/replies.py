@@ -8,14 +8,25 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-_NAMES = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning)"
+from malmat.text.korean import is_blank
+
+_NAMES = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|scratchpad|reflection)"
 
 _TAG = re.compile(
-    rf"(?P<opens><{_NAMES}>|\[THINK\]|<\|START_THINKING\|>|<\|channel>thought\b)"
-    rf"|</{_NAMES}>|\[/THINK\]|<\|END_THINKING\|>|<channel\|>",
+    rf"(?P<opens><(?:seed:)?{_NAMES}(?:\s[^<>]*)?>|<\|(?:begin_of_)?{_NAMES}\|>|◁think▷"
+    r"|\[THINK\]|<\|START_THINKING\|>|<\|channel>thought\b)"
+    rf"|</(?:seed:)?{_NAMES}\s*>|<\|(?:/|end_of_){_NAMES}\|>|◁/think▷"
+    r"|\[/THINK\]|<\|END_THINKING\|>|<channel\|>",
     re.IGNORECASE,
 )
-"""Where thoughts begin and end: Qwen, DeepSeek, EXAONE, Seed; Mistral; Command; Gemma 4."""
+"""Where thoughts begin and end: Qwen, DeepSeek, EXAONE, Seed; Sky-T1; Kimi; Mistral; Command;
+Gemma 4."""
+
+_FRAME = re.compile(
+    r"<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_solution\|>|^\s*<answer>|</answer>\s*$",
+    re.IGNORECASE,
+)
+"""What stands around an answer that follows thoughts: Command, Sky-T1, models in R1's manner."""
 
 _HARMONY = re.compile(r"<\|channel\|>\s*(?P<channel>\w+)[^<]*<\|message\|>")
 """The head of a message in OpenAI's harmony format, which gpt-oss writes."""
@@ -64,7 +75,8 @@ def split_thoughts(text: str) -> Parts:
     if not end:
         return Parts(text, "")
     (thoughts if inside else kept).append(text[end:])
-    return Parts("".join(kept).strip(), _joined(thoughts), whole=not inside)
+    answer = _FRAME.sub("", "".join(kept)).strip()
+    return Parts(answer, _joined(thoughts), whole=not inside)
 
 
 def _split_harmony(text: str) -> Parts:
@@ -91,7 +103,7 @@ def without_thoughts(record: dict) -> dict:
         return record
     thoughts = _joined([record.get("thoughts") or "", parts.thoughts])
     record = {**record, "text": parts.text} | ({"thoughts": thoughts} if thoughts else {})
-    if record["status"] == "ok" and not parts.text:
+    if record["status"] == "ok" and is_blank(parts.text):
         record["status"] = "empty" if parts.whole else "truncated"
     return record
 
@@ -142,7 +154,13 @@ _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 
 _TOKEN = re.compile(_STRING + r'|[{}\[\]"]', re.DOTALL)
 
-_MENDABLE = re.compile(rf"(?P<string>{_STRING})|,(?=\s*[}}\]])", re.DOTALL)
+_MENDABLE = re.compile(
+    rf"(?P<string>{_STRING})|(?P<word>\b(?:True|False|None)\b)|(?P<mark>[：，])"
+    r"|(?P<blank>[\u00a0\u2000-\u200b\u2060\u3000\ufeff])|,(?=\s*[}\]])",
+    re.DOTALL,
+)
+
+_MENDED = {"True": "true", "False": "false", "None": "null", "：": ":", "，": ","}
 
 _BAD_ESCAPE = re.compile(r'(\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))|\\(?!u)')
 
@@ -160,11 +178,13 @@ def _end_of(text: str, start: int) -> int | None:
 
 
 def _mended(text: str) -> str:
-    """JSON without the commas before a closing bracket and the backslashes that escape nothing."""
+    """JSON without the commas before a closing bracket and the backslashes that escape nothing,
+    with JSON's own blanks, marks and words for other ones outside strings."""
 
     def mend(found: re.Match) -> str:
-        string = found["string"]
-        return "" if string is None else _BAD_ESCAPE.sub(lambda m: m[1] or "", string)
+        if (string := found["string"]) is not None:
+            return _BAD_ESCAPE.sub(lambda m: m[1] or "", string)
+        return " " if found["blank"] else _MENDED.get(found[0], "")
 
     return _MENDABLE.sub(mend, text)
 

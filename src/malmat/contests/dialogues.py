@@ -16,8 +16,7 @@ from typing import Any, TypedDict
 from malmat.contests.faults import BadRow, Fault, refuse_misread, sound_or_refused
 from malmat.errors import InputError
 from malmat.files import read_rows, row_id
-from malmat.text.duplicates import squeeze
-from malmat.text.korean import normalize
+from malmat.text.korean import fold, is_blank, normalize
 
 OPTIONS = ("inference_1", "inference_2", "inference_3")
 LABELS = ("A", "B", "C")
@@ -93,9 +92,11 @@ def read_dialogues(
         name = f"number {number}"
         try:
             name = _id_of(row, name)
-            if name in lines:
-                raise BadRow("id", f"another row on line {lines[name]} has this id", "Keep one.")
-            lines[name] = line
+            written = normalize(name).strip()
+            if written in lines:
+                problem = f"another row on line {lines[written]} has this id"
+                raise BadRow("id", problem, "Keep one.")
+            lines[written] = line
             found.append(_dialogue(row, line, categories, refined=refined, answered=answered))
         except BadRow as bad:
             faults.append(bad.fault(name, line))
@@ -140,9 +141,10 @@ def _utterance_ids(row: Any) -> list[Any]:
 
 def _id_of(row: Any, name: str) -> str:
     if not isinstance(row, dict):
-        raise BadRow(name, "expected an object")
-    if not isinstance(row.get("id"), str) or not row["id"].strip():
+        raise BadRow("row", "expected an object")
+    if not isinstance(row.get("id"), str) or is_blank(row["id"]):
         raise BadRow("id", "expected text", "Give each row an id.")
+    refuse_misread({"id": row["id"]})
     return row["id"]
 
 
@@ -159,6 +161,7 @@ def _dialogue(
     if not isinstance(category, str):
         raise BadRow("input.category", "expected text")
     refuse_misread({"input.category": category})
+    category = normalize(category).strip()
     if category not in categories:
         fix = f"One of {', '.join(categories)}."
         raise BadRow("input.category", f"unknown category {category!r}", fix)
@@ -194,13 +197,15 @@ def _conversation(turns: Any) -> list[Utterance]:
             raise BadRow(f"{where}.speaker", "expected a number or text")
         if not isinstance(text, str):
             raise BadRow(f"{where}.utterance", "expected text")
-        refuse_misread({f"{where}.utterance": text})
+        refuse_misread({f"{where}.utterance": text, f"{where}.speaker": str(speaker)})
         for one in (ids := _ids(turn.get("utterance_id"), f"{where}.utterance_id")):
             if one in first:
                 problem = f"the utterances {first[one]} and {place} have one id, {one}"
                 raise BadRow(f"{where}.utterance_id", problem)
             first[one] = place
         conversation.append({"speaker": speaker, "utterance": normalize(text), "utterance_id": ids})
+    if all(is_blank(turn["utterance"]) for turn in conversation):
+        raise BadRow("input.conversation", "all its utterances are blank")
     return conversation
 
 
@@ -211,14 +216,18 @@ def _ids(value: Any, where: str) -> list[str]:
     return list(ids)
 
 
+_MARKS = re.compile(r"""(?<!\d)[.,]|[.,](?!\d)|[\s"'“”‘’`!?~·]+""")
+"""What two options that say the same may differ in: 3.5 and 35 are two numbers."""
+
+
 def _options(asked: dict) -> list[str]:
     options, first = [], dict[str, str]()
     for name in OPTIONS:
         text = asked[name]
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or is_blank(text):
             raise BadRow(f"input.{name}", "an empty option")
         refuse_misread({f"input.{name}": text})
-        same = first.setdefault(squeeze(text) or text, name)
+        same = first.setdefault(_MARKS.sub("", fold(text)).casefold() or text, name)
         if same != name:
             raise BadRow(f"input.{name}", f"the same option as {same}")
         options.append(normalize(text))

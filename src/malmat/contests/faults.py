@@ -8,7 +8,7 @@ from pathlib import Path
 
 from malmat.cli import COMPLETE, FAILURES
 from malmat.errors import InputError
-from malmat.text.mojibake import misread_as
+from malmat.text.mojibake import damage
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,6 @@ def refuse_misread(texts: dict[str, str]) -> None:
         BadRow: of the first such field.
     """
     for field, text in texts.items():
-        if encoding := misread_as(text):
-            problem = f"damaged letters: UTF-8 that was read as {encoding} ({text[:12]!r})"
+        if how := damage(text):
+            problem = f"damaged letters: {how} ({text[:12]!r})"
             raise BadRow(field, problem, "Read the original file as UTF-8.")

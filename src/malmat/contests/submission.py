@@ -9,6 +9,7 @@ from typing import Any
 from malmat.errors import InputError
 from malmat.evaluate.results import read_answers
 from malmat.files import read_json
+from malmat.text.korean import normalize
 
 OUTPUT = "output"
 
@@ -38,6 +39,7 @@ def read_choices_made(path: str | Path, ids: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: as ``complete_answers``.
     """
+    # Answers come in normal form, while a contest's ids are returned as they are.
     answers = {row["id"]: row for row in read_answers(path, unique=True)}
     return complete_answers(answers, path, ids)
 
@@ -48,17 +50,20 @@ def complete_answers(
     """Id → the answer to each of ``ids``.
 
     Args:
-        answers: id → row with ``answer`` and ``status``.
+        answers: id in normal form → row with ``answer`` and ``status``.
         path: of them, for the message.
 
     Raises:
         InputError: ids that are missing, foreign or without an answer: all in one line.
     """
-    failed = [one for one in ids if one in answers and answers[one]["status"] != "ok"]
+    asked = {one: normalize(one) for one in ids}
+    plain = set(asked.values())
+    known = {one: answers[form] for one, form in asked.items() if form in answers}
+    failed = [f"{one} ({row['status']})" for one, row in known.items() if row["status"] != "ok"]
     faults = {
-        "have no answer": [f"{one} ({answers[one]['status']})" for one in failed],
-        "are missing": [one for one in ids if one not in answers],
-        "are not in the test file": [one for one in answers if one not in set(ids)],
+        "have no answer": failed,
+        "are missing": [one for one in ids if one not in known],
+        "are not in the test file": [one for one in answers if one not in plain],
     }
     if any(faults.values()):
         parts = (
@@ -66,7 +71,7 @@ def complete_answers(
         )
         fix = "Answer every row of the test file (infer.py asks failed rows again)."
         raise InputError("; ".join(parts), path=path, field="id", fix=fix)
-    return {one: answers[one]["answer"] for one in ids}
+    return {one: row["answer"] for one, row in known.items()}
 
 
 def filled(rows: Sequence[dict[str, Any]], outputs: Mapping[str, Any]) -> list[dict[str, Any]]:

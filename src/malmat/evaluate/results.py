@@ -120,13 +120,11 @@ def read_answers(path: str | Path, *, unique: bool = False) -> list[Row]:
         rows.append(row)
     if not rows:
         raise InputError("no answers in it", path=path)
-    if unique and len({row["id"] for row in rows}) < len(rows):
-        raise InputError(
-            "an id (or, in older files, a question) stands in it twice",
-            path=path,
-            field="id",
-            fix="Verdicts are joined by id: keep one row of each.",
-        )
+    counts = Counter(row["id"] for row in rows) if unique else {}
+    if twice := next((one for one, count in counts.items() if count > 1), None):
+        problem = f"the row {twice} (in older files: a question) stands in it twice"
+        fix = "Verdicts are joined by id: keep one row of each."
+        raise InputError(problem, path=path, field="id", fix=fix)
     return rows
 
 

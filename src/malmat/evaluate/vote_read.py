@@ -240,6 +240,10 @@ def _place_of(target: object, choices: list[str]) -> int:
     return choices.index(target) if isinstance(target, str) and target in choices else -1
 
 
+ROUNDED = 0.01
+"""What is lacking to a sum of 1 where a file's probabilities are rounded."""
+
+
 def _fault(row: Row) -> str | None:
     """What makes a row none that can be voted on."""
     choices, chances = row.get("choices"), row.get("probabilities")
@@ -252,11 +256,13 @@ def _fault(row: Row) -> str | None:
     if chances is None:
         return None
     whole = isinstance(chances, list) and len(chances) == len(choices)
-    if whole and set(map(type, chances)) == {float} and 0 <= min(chances) <= max(chances) <= 1:
-        return None  # what nearly all rows have, in half the time
-    if whole and all(map(SHARE.holds, chances)):
-        return None
-    return "has no probability from 0 to 1 for each of its choices"
+    sound = whole and set(map(type, chances)) == {float} and 0 <= min(chances) <= max(chances) <= 1
+    # Nearly all rows are so: in half the time of asking each number.
+    if not sound and not (whole and all(map(SHARE.holds, chances))):
+        return "has no probability from 0 to 1 for each of its choices"
+    if abs((total := sum(chances)) - 1) > ROUNDED:  # it would weigh more, or less, than others
+        return f"has probabilities that sum to {total:g}"
+    return None
 
 
 # ------------------------------------------------------------------------------ speed

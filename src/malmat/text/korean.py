@@ -56,6 +56,11 @@ def normalize(text: str) -> str:
     return unicodedata.normalize("NFC", text).translate(_JAMO)
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: spaces, empty letters, characters without width."""
+    return not normalize(text).strip()
+
+
 def fold(text: str) -> str:
     """The text for comparison: ``normalize``, and compatibility forms such as Ｔ and ① as T and 1.
 

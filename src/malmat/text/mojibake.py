@@ -11,16 +11,39 @@ _FEWEST = 2
 """Hangul syllables below which a text is too short to tell."""
 
 
+_LOST = 0.2
+"""Share of U+FFFD in the letters beyond ASCII from which a text is lost."""
+
+
+def damage(text: str) -> str | None:
+    """How the letters of a Korean text came to harm, in words; None for a sound text."""
+    if encoding := misread_as(text):
+        return f"UTF-8 that was read as {encoding}"
+    beyond = [letter for letter in text if not letter.isascii()]
+    if beyond and beyond.count("\ufffd") >= max(_FEWEST, _LOST * len(beyond)):
+        return "some were lost (U+FFFD)"
+    if any("가" <= letter <= "힣" for letter in text):
+        return None
+    hangul = len(re.findall("[가-힣]", _as_latin_1(text).decode("cp949", "ignore")))
+    if hangul > _FEWEST and 2 * hangul >= _ENOUGH * len(beyond):
+        return "CP949 that was read as Latin-1"
+    return None
+
+
 def misread_as(text: str) -> str | None:
-    """The encoding that UTF-8 Korean was read in by mistake: ``CP949``, ``Latin-1``, or None.
+    """The encoding that UTF-8 Korean was read in by mistake: ``CP949``, ``Latin-1`` (or
+    twice so), ``Mac Roman``, or None.
 
     The text is turned back into bytes and read as UTF-8. Real Korean gives no Hangul that way:
     its CP949 bytes do not begin as UTF-8 does, and Latin-1 does not have it.
     """
     if text.isascii():
         return None
-    if _is_korean(_as_latin_1(text)):
+    once = _as_latin_1(text)
+    if _is_korean(once) or _is_korean(_as_latin_1(once.decode("utf-8", "ignore"))):
         return "Latin-1"
+    if _is_korean(text.encode("mac_roman", "ignore")):
+        return "Mac Roman"
     # What CP949 could not read became U+FFFD or "?": one byte, or two, by the reader.
     for lost in (b"", b"\xec", b"\xec\x95"):
         if _is_korean(_as_cp949(text, lost)):
