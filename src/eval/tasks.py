@@ -23,7 +23,10 @@ from malmat.evaluate.scorers import needs_likelihoods
 from malmat.evaluate.task import load_tasks
 
 HERE = Path(__file__).parent
-FILES = ("reply.py", "meaning.py", "understand.py", "usage.py", "../dialogue_inference/task.py")
+FILES = (
+    *("reply.py", "meaning.py", "apt.py", "understand.py", "usage.py"),
+    "../dialogue_inference/task.py",
+)
 OWN = filter(None, os.environ.get("MALMAT_TASKS", "").split(os.pathsep))
 try:
     TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])
