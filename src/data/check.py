@@ -55,11 +55,11 @@ LIMITS = {
 }
 OF_NESTED = ("missing key", "stray key")  # checks of the nested shape, which others do not have
 GLOSS_LIMITS = {  # of a term list that has glosses
-    "unknown value": (0.0, "listed"),
     "gloss too long": (0.0, "listed"),
     "gloss holds its term": (0.0, "listed"),
     "near term not mutual": (0.0, "listed"),
 }
+COLUMN_LIMITS = {"unknown value": (0.0, "listed")}  # of one that has further columns
 
 
 def arguments():
@@ -81,7 +81,9 @@ def main() -> int:
     pairs = quality.pairs_of(terms)
     positions = quality.term_positions(pairs, listed)
     has_glosses = any(term["gloss"] or term["near"] for term in listed)
+    has_columns = any(term.get("status") or term.get("polarity") for term in listed)
     limits = LIMITS | (GLOSS_LIMITS if has_glosses else {})
+    limits |= COLUMN_LIMITS if has_columns else {}
     limits = {name: limits[name] for name in limits if nested or name not in OF_NESTED}
     found: dict[str, list[dict]] = {name: [] for name in limits}
     for name, row in (
@@ -90,7 +92,8 @@ def main() -> int:
         *quality.position_faults(pairs, positions),
         *quality.duplicate_faults(pairs, args.threshold),
         *quality.balance_faults(pairs, positions),
-        *((*quality.column_faults(listed), *quality.gloss_faults(listed)) if has_glosses else ()),
+        *(quality.gloss_faults(listed) if has_glosses else ()),
+        *(quality.column_faults(listed) if has_columns else ()),
     ):
         found[name].append(row)
     totals = {"pairs": len(pairs), "terms": len(terms), "listed": len(listed)}

@@ -26,6 +26,9 @@ FEWEST_PAIRS = 8
 SHORTEST = 2
 GLOSS_CHARACTERS = 40
 
+OPENING = 4
+"""Letters of an opening."""
+
 SAME_OPENING, SAME_SETTING, SAME_POSITION = 0.35, 0.5, 0.9
 """Shares of a term's pairs above which a sameness is a pattern."""
 
@@ -149,9 +152,9 @@ def duplicate_faults(pairs: list[dict], threshold: float) -> Iterator[Fault]:
 
 
 def _opening(text: str, title: str) -> str:
-    """The first four letters behind the term, where the text begins with it: by itself a term of
-    four letters would be an opening, and one of two would not."""
-    return squeeze(text).removeprefix(squeeze(plain_text(title)))[:4]
+    """The first letters; behind the term, where that is so long that it would be all of them."""
+    start, term = squeeze(text), squeeze(plain_text(title))
+    return (start.removeprefix(term) if len(term) >= OPENING else start)[:OPENING]
 
 
 def balance_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
