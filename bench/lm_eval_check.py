@@ -3,7 +3,8 @@
     python -m venv lmeval && lmeval/bin/pip install lm-eval transformers torch
     python src/data/export.py --output_dir export
     lmeval/bin/lm_eval --model hf --model_args pretrained=MODEL \\
-      --include_path export/lm_eval --tasks malmat --apply_chat_template --log_samples --output_path lm_eval_out
+      --include_path export/lm_eval --tasks malmat \\
+      --apply_chat_template --log_samples --output_path lm_eval_out
     python src/eval/infer.py MODEL local apt
     python bench/lm_eval_check.py lm_eval_out --task apt --answers RESULTS.json
 
