@@ -4,8 +4,7 @@
     python src/data/split.py --input published.json --questions published.jsonl --leaks report
 
 Reads   --input (files of any shape ``malmat.formats.read_pairs`` takes), the understanding terms
-        (--questions: ``split: unseen`` marks those no model may be trained on) and the
-        evaluation questions (--eval_questions).
+        (--questions: ``split: unseen`` marks those no model may be trained on), --eval_questions.
 Writes  train.jsonl, heldout.jsonl (``id, title, question, answer`` a line) and
         split.json (settings, counts, terms of each side, leaks).
 
