@@ -53,7 +53,7 @@ fi
 
 stage "merge with merged_final.json, split by term"
 "$PYTHON" src/data/merge.py merged_final.json "$RUN/augmented_jsons" --output "$RUN/merged.json" --overwrite
-"$PYTHON" src/data/split.py --input "$RUN/merged.json" --output_dir "$RUN/data"
+"$PYTHON" src/data/split.py --input "$RUN/merged.json" src/data/turns.jsonl --output_dir "$RUN/data"
 
 stage "train: LoRA, $STEPS steps of $BATCH"
 TUNED=$RUN/$(basename "$MODEL")-lora

@@ -137,7 +137,9 @@ def anchors():
 def test_the_anchors_are_balanced_and_probe_what_judges_fall_for(anchors):
     understand = [row for row in anchors if row["task"] == "understand"]
     assert len(understand) >= 60
-    assert len(set(Counter(row["target"] for row in understand).values())) == 1
+    counts = Counter(row["target"] for row in understand)
+    assert set(counts) == {1, 2, 3, 4, 5}
+    assert min(counts.values()) >= 13  # of 80, graded anew by one written rule
     assert {row["probe"] for row in understand} == {
         "graded", "padding", "fluent_wrong", "dictionary", "wrong_use", "empty", "run_on",
         "instructs_judge",

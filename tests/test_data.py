@@ -212,7 +212,7 @@ def test_this_repositorys_data_passes_its_checks(script, tmp_path):
     assert result.returncode == 0, result.stdout
     result = script("src/data/split.py", "--output_dir", tmp_path / "data")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "50 of 100 evaluation terms are trained on, 50 are not" in result.stdout
+    assert "60 of 120 evaluation terms are trained on, 60 are not" in result.stdout
 
 
 def test_this_repositorys_evaluation_sets_have_their_shapes():
@@ -221,17 +221,116 @@ def test_this_repositorys_evaluation_sets_have_their_shapes():
     from malmat.text.terms import TermMatcher
 
     terms = read_terms(ROOT / "src/data/terms.csv")
-    assert len(terms) >= 200
+    assert len(terms) >= 320
     assert all(term["example_q"] and term["example_a"] for term in terms)
-    assert len(read_pairs(ROOT / "merged_final.json")) >= 2000
+    assert len(read_pairs(ROOT / "merged_final.json")) >= 3500
     understand = read_questions(ROOT / "src/eval/understand_questions.json")
     usage = read_questions(ROOT / "src/eval/usage_questions.json")
     sample = [row for _, row in read_rows(ROOT / "src/eval/meme_sample_with_questions.jsonl")]
-    assert (len(understand), len(usage), len(sample)) == (100, 100, 100)
-    assert [row["split"] for row in sample].count("unseen") == 50
+    assert (len(understand), len(usage), len(sample)) == (120, 100, 120)
+    assert [row["split"] for row in sample].count("unseen") == 60
     assert [row["title"] for row in sample] == [row["title"] for row in understand]
+    everyday = {term["title"] for term in terms if term["status"] == "everyday"}
+    assert len(everyday) >= 20
+    assert {row["title"] for row in sample} & everyday == set()
+    assert sum(term["date"] >= "2023" for term in terms if term["title"] in {
+        row["title"] for row in sample}) >= 40  # fmt: skip
+    assert all(row["reference"] and len(row["rubric"].splitlines()) == 2 for row in understand)
     matcher = TermMatcher(terms)
     for row in understand:
         assert matcher.find(row["question"], only=row["title"]), row
     for row in usage:
         assert not matcher.find(row["question"]), row
+
+
+def test_this_repositorys_misuses_turns_and_preferences(script, tmp_path):
+    from malmat.files import read_rows
+    from malmat.formats import read_pairs, read_preferences, read_terms
+    from malmat.text.misuse import misuse_faults, read_misuse
+
+    terms, rows = (
+        read_terms(ROOT / "src/data/terms.csv"),
+        read_misuse(ROOT / "src/data/misuse.jsonl"),
+    )
+    assert len(rows) >= 960
+    assert list(misuse_faults(rows, terms)) == []
+    turns = read_pairs(ROOT / "src/data/turns.jsonl")
+    assert len(turns) >= 400
+    assert {row["title"] for row in turns} <= {term["title"] for term in terms}
+    assert all(row["messages"][0]["role"] == "user" for row in turns)
+    output = tmp_path / "preferences.jsonl"
+    result = script("src/data/preferences.py", "--output", output)
+    assert result.returncode == 0, result.stdout + result.stderr
+    preferences = read_preferences(output)
+    sample = read_rows(ROOT / "src/eval/meme_sample_with_questions.jsonl")
+    unseen = {row["title"] for _, row in sample if row["split"] == "unseen"}
+    assert len(preferences) >= 500
+    assert {row["title"] for row in preferences} & unseen == set()
+    lengths = [len(row["rejected"]) / len(row["chosen"]) for row in preferences]
+    assert 0.7 <= min(lengths) <= max(lengths) <= 1.43
+
+
+def test_a_rejected_answer_that_holds_a_held_out_term_is_a_leak():
+    from malmat.errors import InputError
+    from malmat.text.leaks import leak_gate
+
+    row = {"id": "1", "messages": [{"role": "user", "content": "점심 뭐 먹지"}]}
+    row |= {"chosen": "김밥이나 먹자", "rejected": "점메추 받은 대로 먹자"}
+    held = [{"title": "점메추", "split": "unseen"}]
+    with pytest.raises(InputError, match="held-out term '점메추'"):
+        leak_gate([row], held)
+    assert leak_gate([row | {"rejected": "굶어"}], held) == []
+
+
+def test_a_part_of_a_held_out_conversation_is_a_leak():
+    from malmat.text.leaks import find_leaks
+
+    talk = [
+        {"role": "user", "content": SENTENCES[0]},
+        {"role": "assistant", "content": "ㅇㅇ 나도"},
+    ]
+    talk += [{"role": "user", "content": "왜"}, {"role": "assistant", "content": SENTENCES[2]}]
+    held = {"id": "h", "title": "", "question": "왜", "answer": SENTENCES[2], "messages": talk}
+    pair = {"id": "p", "title": "", "question": SENTENCES[0], "answer": "ㅇㅇ 나도!"}
+    assert [leak["kind"] for leak in find_leaks([pair], held=[held])] == ["held-out row"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"kind": "rude"}, "kind"),
+        ({"misuse": " "}, "misuse"),
+        ({"reason": None}, "reason"),
+    ],
+)
+def test_a_row_that_is_no_misuse_is_named(tmp_path, change, problem):
+    from malmat.errors import InputError
+    from malmat.text.misuse import misuse_faults, read_misuse
+
+    row = {"id": "1", "title": "갓생", "kind": "literal", "context": "톡", "question": "뭐 해?"}
+    row |= {"apt": "갓생 사느라 바빠", "misuse": "갓생이라는 가게 왔어", "reason": "가게가 아니다."}
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    terms = [{"title": "갓생"}]
+    assert {n for n, _ in misuse_faults(read_misuse(path), terms)} == {"too few misuses"}
+    short = [row | {"kind": "wrong_sense", "apt": "응", "misuse": "갓생을 먹는 중이야 지금"}]
+    assert {n for n, _ in misuse_faults(short, terms)} == {
+        "misuse without its term", "misuse of another length", "too few misuses",
+    }  # fmt: skip
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row | change | {"id": "2"}))
+    with pytest.raises(InputError, match=f"line 2, field '{problem}'"):
+        read_misuse(path)
+
+
+def test_shares_are_counted_of_what_is_typed():
+    from malmat.text.shares import shares
+
+    texts = [("야 뭐해ㅋㅋ", "집 가는중임.. ㄹㅇ 피곤"), ("점심 먹었어?", "네. 먹었어요")]
+    found = shares([{"q": q, "a": a, "context": "엄마와 톡"} for q, a in texts], ["q", "a"])
+    assert found["question with ㅋ"] == found["question with ?"] == 0.5
+    assert found["answer with initials"] == found["answer with typed dots"] == 0.5
+    assert found["answer with a full stop inside"] == found["polite answer"] == 0.5
+    assert found["setting: family"] == 1
+    assert found["term in question only"] == 0.5
+    noun = shares([{"q": "뭐 함", "a": "자는중임ㅋㅋ"}, {"q": "뭐 함", "a": "내 마음"}])
+    assert noun["answer ending in 음/ㅁ"] == 0.5

@@ -20,8 +20,9 @@ OWN = {(ROOT / "src/eval" / name).resolve() for name in FILES} | {
 HOMES = {path.parent for path in OWN} - {ROOT / "src/eval"}
 """The folders of tasks that have one of their own: what lies there is the task's."""
 
-ELSEWHERE = {"usage", "loss", "reply", "meaning"}
-"""Names that are words of other things, too: token usage in a record, a trainer's loss."""
+ELSEWHERE = {"usage", "loss", "reply", "meaning", "apt"}
+"""Names that are words of other things, too: token usage in a record, a trainer's loss, an apt
+answer in a row of misuses."""
 
 
 SHOWN = {"python src/eval/infer.py $NAME api usage $ARGS"}

@@ -2,9 +2,13 @@
 
     python src/data/check.py
     python src/data/check.py --input published.json --terms published.json --show 10
+    python src/data/check.py --against published.json      # how each is typed, side by side
 
 Reads   --input (any shape of docs/data-formats.md) and the term list (--terms; its ``forms`` show
-        inflected and patterned terms, others are looked for by morphology).
+        inflected and patterned terms, others are looked for by morphology); --against, other sets
+        that the input is set beside, each its own term list.
+Prints  the checks, then shares of marks, endings, lengths and settings of the input, of the other
+        sets, and of real messages where a study counted them (malmat.text.shares).
 Writes  --output, one HTML page with plots; --rows, the offending rows as JSONL (optional).
 
 Leaves with 1 where a check is over its limit (LIMITS below), 0 where none is.
@@ -15,10 +19,19 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from malmat.cli import COMPLETE, FAILURES, parser, positive, relative, run, show_settings
+from malmat.cli import (
+    COMPLETE,
+    FAILURES,
+    parser,
+    positive,
+    relative,
+    run,
+    show_settings,
+    show_table,
+)
 from malmat.files import write_jsonl, write_text
 from malmat.formats import read_terms
-from malmat.text import quality
+from malmat.text import quality, shares
 from malmat.text.duplicates import THRESHOLD
 
 HERE = Path(__file__).parent
@@ -46,12 +59,14 @@ GLOSS_LIMITS = {  # of a term list that has glosses
     "gloss holds its term": (0.0, "listed"),
     "near term not mutual": (0.0, "listed"),
 }
+COLUMN_LIMITS = {"unknown value": (0.0, "listed")}  # of one that has further columns
 
 
 def arguments():
     options = parser(__doc__)
     options.add_argument("--input", default=str(HERE.parents[1] / "merged_final.json"))
     options.add_argument("--terms", default=str(HERE / "terms.csv"))
+    options.add_argument("--against", nargs="+", default=[], help="sets to be shown beside it")
     options.add_argument("--output", default="check.html")
     options.add_argument("--rows", help="write the offending rows here, as JSONL")
     options.add_argument("--show", type=positive, default=3, help="offending rows a check shown")
@@ -66,7 +81,9 @@ def main() -> int:
     pairs = quality.pairs_of(terms)
     positions = quality.term_positions(pairs, listed)
     has_glosses = any(term["gloss"] or term["near"] for term in listed)
+    has_columns = any(term.get("status") or term.get("polarity") for term in listed)
     limits = LIMITS | (GLOSS_LIMITS if has_glosses else {})
+    limits |= COLUMN_LIMITS if has_columns else {}
     limits = {name: limits[name] for name in limits if nested or name not in OF_NESTED}
     found: dict[str, list[dict]] = {name: [] for name in limits}
     for name, row in (
@@ -76,6 +93,7 @@ def main() -> int:
         *quality.duplicate_faults(pairs, args.threshold),
         *quality.balance_faults(pairs, positions),
         *(quality.gloss_faults(listed) if has_glosses else ()),
+        *(quality.column_faults(listed) if has_columns else ()),
     ):
         found[name].append(row)
     totals = {"pairs": len(pairs), "terms": len(terms), "listed": len(listed)}
@@ -85,7 +103,16 @@ def main() -> int:
         f"{len(terms)} terms, {len(pairs)} pairs: "
         f"{sum(not row['ok'] for row in table)} of {len(table)} checks over their limit"
     )
-    write_text(args.output, render(args, terms, pairs, positions, table, found))
+    columns = {relative(args.input): shares.shares(pairs, positions)}
+    for path in args.against:
+        others = quality.pairs_of(quality.read_terms_with_pairs(path)[0])
+        columns[relative(path)] = shares.shares(
+            others, quality.term_positions(others, read_terms(path))
+        )
+    typed = shares.table({**columns, "real (2016)": shares.STUDY})
+    print()
+    show_table(typed)
+    write_text(args.output, render(args, terms, pairs, positions, table, found, typed))
     print(f"wrote {relative(args.output)}")
     if args.rows:
         rows = [{"check": name, **row} for name, rows in found.items() for row in rows]
@@ -122,7 +149,7 @@ def histogram(values: list[int], step: int) -> list[tuple[str, int]]:
     ]
 
 
-def render(args, terms, pairs, positions, table, found) -> str:
+def render(args, terms, pairs, positions, table, found, typed) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -148,6 +175,7 @@ def render(args, terms, pairs, positions, table, found) -> str:
         pairs=len(pairs),
         table=table,
         plots=plots,
+        typed=typed,
         found={name: rows[:200] for name, rows in found.items() if rows},
         counts={name: len(rows) for name, rows in found.items()},
     )

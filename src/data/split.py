@@ -3,15 +3,14 @@
     python src/data/split.py --input merged_final.json --output_dir data
     python src/data/split.py --input published.json --questions published.jsonl --leaks report
 
-Reads   --input (any shape ``malmat.formats.read_pairs`` takes), the understanding terms
-        (--questions: ``split: unseen`` marks those no model may be trained on) and the
-        evaluation questions (--eval_questions).
+Reads   --input (files of any shape ``malmat.formats.read_pairs`` takes), the understanding terms
+        (--questions: ``split: unseen`` marks those no model may be trained on), --eval_questions.
 Writes  train.jsonl, heldout.jsonl (``id, title, question, answer`` a line) and
         split.json (settings, counts, terms of each side, leaks).
 
-All pairs of a term fall on one side, with its spelling variants, so that held-out loss and
-unseen-term scores measure understanding and not memory. Beside the unseen terms a seeded
-share of the others (--heldout_share) is held out.
+All pairs and conversations of a term fall on one side, with its spelling variants, so that
+held-out loss and unseen-term scores measure understanding and not memory. Beside the unseen
+terms a seeded share of the others (--heldout_share) is held out.
 
 The leak gate stops (exit 2, nothing written) where a held-out term stands in a training
 row, or an evaluation question or a held-out row, or a near-duplicate of either, is one.
@@ -39,7 +38,8 @@ EVAL = HERE.parent / "eval"
 
 def arguments():
     options = parser(__doc__)
-    options.add_argument("--input", default=str(HERE.parents[1] / "merged_final.json"))
+    own = [str(HERE.parents[1] / "merged_final.json"), str(HERE / "turns.jsonl")]
+    options.add_argument("--input", nargs="+", default=own, help="pairs and conversations")
     options.add_argument("--questions", default=str(EVAL / "meme_sample_with_questions.jsonl"))
     options.add_argument(
         "--eval_questions", nargs="*", help="files of questions (default: those of all tasks)"
@@ -65,7 +65,7 @@ def main() -> None:
     if is_done(output, identity):
         print(f"already split: {relative(output)}")
         return
-    pairs = read_pairs(args.input)
+    pairs = [pair for path in args.input for pair in read_pairs(path)]
     evaluated, questions = evaluated_terms_and_questions(args)
     titles = list(dict.fromkeys(pair["title"] for pair in pairs))
     unseen = [term.title for term in evaluated if term.split == "unseen"]
@@ -85,7 +85,7 @@ def main() -> None:
         leaking = {leak["id"] for leak in leaks}
         train = [pair for pair in train if pair["id"] not in leaking]
     if not train:
-        raise InputError("nothing is left to train on", path=args.input, fix="Hold out less.")
+        raise InputError("nothing is left to train on", path=args.input[0], fix="Hold out less.")
 
     write_jsonl(output / "train.jsonl", train)
     write_jsonl(output / "heldout.jsonl", held)
@@ -94,8 +94,11 @@ def main() -> None:
         output / "split.json",
         {
             "identity": identity,
-            "input": {"path": relative(args.input), "sha256": sha256_of(args.input)},
-            "settings": {name: str(value) for name, value in vars(args).items()},
+            "input": [{"path": relative(p), "sha256": sha256_of(p)} for p in args.input],
+            "settings": {
+                **{k: str(v) for k, v in vars(args).items()},
+                "input": ", ".join(args.input),
+            },
             "train": {"pairs": len(train), "terms": trained},
             "heldout": {"pairs": len(held), "terms": [t for t in titles if t in heldout]},
             "leaks": leaks,
@@ -132,8 +135,7 @@ def identity_of(args) -> str:
     asked = args.eval_questions
     if asked is None:
         asked = list(dict.fromkeys(str(task.questions) for task in registered_tasks().values()))
-    files = [args.questions, args.terms, *asked]
-    files += [args.input]
+    files = [args.questions, args.terms, *asked, *args.input]
     contents = [file_digest(path) for path in files if Path(path).is_file()]
     knobs = {name: value for name, value in vars(args).items() if name != "output_dir"}
     return digest({"files": contents, **knobs})
@@ -188,7 +190,7 @@ def show_leaks(leaks: list[dict], args) -> None:
     if args.leaks == "stop":
         raise InputError(
             f"{len(leaks)} leaks from evaluation into training (listed above)",
-            path=args.input,
+            path=", ".join(args.input),
             fix="Mend the rows, or --leaks drop leaves them out, --leaks report keeps them.",
         )
     print(f"leak gate: {len(leaks)} leaks, {args.leaks}")

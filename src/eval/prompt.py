@@ -93,6 +93,27 @@ CHOOSE_REPLY = """\
 
 번호 하나만 답해 주세요."""
 
+# Which of two answers uses its slang term well, by number. {question} {choices}
+CHOOSE_APT = """\
+친구가 메신저로 이렇게 말했습니다. 괄호 안은 상황입니다.
+
+{question}
+
+신조어를 뜻과 상황에 맞게 쓴 답장을 고르세요.
+
+{choices}
+
+번호 하나만 답해 주세요."""
+
+# Whether an answer uses its slang term well; answered with 네 or 아니요. {title} {question} {said}
+DETECT = """\
+메신저 대화입니다. 괄호 안은 상황입니다.
+
+{question}
+→ {said}
+
+답장에서 신조어 '{title}'의 뜻과 말투가 이 상황에 맞게 쓰였으면 '네', 아니면 '아니요'라고만 답해 주세요."""
+
 # Puts the choices of any other task after its question. {question} {choices}
 CHOOSE = """\
 {question}
@@ -147,8 +168,7 @@ true가 되지 않습니다.
 아래 형식의 JSON으로만 답해 주세요.
 {"used": true 또는 false, "term": "쓰인 신조어 또는 빈 문자열", "other": "목록에 없는 신조어 또는 빈 문자열"}"""
 
-# The short form of JUDGE_UNDERSTAND for small local models, which answer with one digit.
-# {title} {content} {question} {answer}
+# JUDGE_UNDERSTAND for small local models, in a digit. {title} {content} {question} {answer}
 JUDGE_UNDERSTAND_LOCAL = """\
 신조어: {title}
 뜻: {content}

@@ -23,7 +23,7 @@ from malmat.evaluate.scorers import needs_likelihoods
 from malmat.evaluate.task import load_tasks
 
 HERE = Path(__file__).parent
-FILES = ("reply.py", "meaning.py", "understand.py", "usage.py")
+FILES = ("reply.py", "meaning.py", "apt.py", "understand.py", "usage.py")
 FILES += ("../dialogue_inference/task.py", "../csat/task.py", "../culture_qa/task.py")
 OWN = filter(None, os.environ.get("MALMAT_TASKS", "").split(os.pathsep))
 try:

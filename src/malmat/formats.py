@@ -58,6 +58,8 @@ class Term(Row):
     gloss: OptionalText = ""
     forms: Annotated[list[str], BeforeValidator(_split), AfterValidator(_regular_expressions)]
     near: Annotated[list[str], BeforeValidator(_split)]
+    aliases: Annotated[list[str], BeforeValidator(_split)]
+    opposite: Annotated[list[str], BeforeValidator(_split)]
 
     @model_validator(mode="before")
     @classmethod
@@ -66,7 +68,8 @@ class Term(Row):
             return row
         names = {"content": "description", "example_q": "question", "example_a": "answer"}
         found = {name: row.get(name) or row.get(other) for name, other in names.items()}
-        return {"forms": "", "near": "", **row, **found}
+        lists = dict.fromkeys(("forms", "near", "aliases", "opposite"), "")
+        return {**lists, **row, **found}
 
 
 TERM_COLUMNS = ("title", "content", "example_q", "example_a")
@@ -79,7 +82,7 @@ def read_terms(path: str | Path) -> list[dict]:
     Returns:
         The fields of ``Term`` and what else a row holds, a term once. ``forms`` are
         regular expressions on text without spaces that show the term, ``near`` the
-        titles of terms that mean nearly the same.
+        titles of terms that mean nearly the same; ``aliases`` and ``opposite`` are lists, too.
     """
     terms: dict[str, tuple[int, dict]] = {}
     for line, row in read_rows(path, required=TERM_COLUMNS):

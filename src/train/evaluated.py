@@ -57,21 +57,27 @@ def stale_split(data_path: str) -> str | None:
         return None
     split = json_of(record)
     given = split.get("input") or {"path": split.get("settings", {}).get("input", "")}
-    source = ROOT / given["path"]
-    if not source.is_file():
-        return None
-    if "sha256" in given:
-        changed = given["sha256"] != file_digest(source)
-    else:
-        changed = source.stat().st_mtime > record.stat().st_mtime
+    inputs = given if isinstance(given, list) else [given]
+    changed = [one["path"] for one in inputs if _has_changed(one, record)]
     if not changed:
         return None
     folder = shlex.quote(relative(record.parent))
+    sources = " ".join(shlex.quote(one["path"]) for one in inputs)
     return (
-        f"warning: {relative(source)} has changed since {relative(data_path)} was split from it: "
-        "this trains on the old rows. Split anew with python src/data/split.py "
-        f"--input {shlex.quote(relative(source))} --output_dir {folder}"
+        f"warning: {' and '.join(changed)} has changed since {relative(data_path)} was split from "
+        "it: this trains on the old rows. Split anew with python src/data/split.py "
+        f"--input {sources} --output_dir {folder}"
     )
+
+
+def _has_changed(given: dict, record: Path) -> bool:
+    """Whether a file that was split is another one now; False where it is not there."""
+    source = ROOT / given["path"]
+    if not source.is_file():
+        return False
+    if "sha256" in given:
+        return given["sha256"] != file_digest(source)
+    return source.stat().st_mtime > record.stat().st_mtime
 
 
 def train(settings: TrainSettings, build: Build, **options: Any) -> None:

@@ -40,12 +40,12 @@ def find_leaks(
         index.add(question)
         sources.append(("evaluation question", question))
     for pair in held:
-        index.add(pair["question"] + pair["answer"])
-        sources.append(("held-out row", f"{pair['question']} / {pair['answer']}"))
+        for one, two in pairwise(_turns(pair)):
+            index.add(one + two)
+            sources.append(("held-out row", f"{one} / {two}"))
     for pair in train:
         row = {name: pair[name] for name in ("id", "title", "question", "answer")}
-        turns = [message["content"] for message in pair.get("messages") or ()]
-        turns = turns or [pair["question"], pair["answer"]]
+        turns = _turns(pair)
         for title in matcher.find("\n".join(turns)):
             leaks.append({**row, "kind": "held-out term", "found": title})
         if sources:
@@ -54,6 +54,12 @@ def find_leaks(
                 kind, found = sources[number]
                 leaks.append({**row, "kind": kind, "found": found})
     return leaks
+
+
+def _turns(pair: dict) -> list[str]:
+    """What is said: all of a conversation's messages, else the question and the answer."""
+    turns = [message["content"] for message in pair.get("messages") or ()]
+    return turns or [pair["question"], pair["answer"]]
 
 
 def leak_gate(
@@ -107,10 +113,12 @@ def leak_gate(
 
 
 def _as_pair(row: dict) -> dict:
-    """A preference row as a pair with its preferred answer; a pair as it is."""
+    """A preference row as a pair with its preferred answer, the other one behind it to be looked
+    through as well; a pair as it is."""
     if "chosen" not in row:
         return row
-    messages = [*row["messages"], {"role": "assistant", "content": row["chosen"]}]
+    answers = [{"role": "assistant", "content": row[side]} for side in ("chosen", "rejected")]
+    messages = [*row["messages"], *answers]
     question = row["messages"][-1]["content"]
     return {
         "id": row["id"],

@@ -26,6 +26,9 @@ FEWEST_PAIRS = 8
 SHORTEST = 2
 GLOSS_CHARACTERS = 40
 
+OPENING = 4
+"""Letters of an opening."""
+
 SAME_OPENING, SAME_SETTING, SAME_POSITION = 0.35, 0.5, 0.9
 """Shares of a term's pairs above which a sameness is a pattern."""
 
@@ -148,6 +151,12 @@ def duplicate_faults(pairs: list[dict], threshold: float) -> Iterator[Fault]:
         exact.setdefault(key, f"{pair['title']} {pair['number']}")
 
 
+def _opening(text: str, title: str) -> str:
+    """The first letters; behind the term, where that is so long that it would be all of them."""
+    start, term = squeeze(text), squeeze(plain_text(title))
+    return (start.removeprefix(term) if len(term) >= OPENING else start)[:OPENING]
+
+
 def balance_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
     """Terms most of whose pairs are alike in something, or that have too few."""
     groups: dict[str, list[int]] = defaultdict(list)
@@ -157,8 +166,8 @@ def balance_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
     for title, members in groups.items():
         count = len(members)
         samenesses = [
-            ("repeated opening", SAME_OPENING, [squeeze(pairs[i]["q"])[:4] for i in members]),
-            ("repeated opening", SAME_OPENING, [squeeze(pairs[i]["a"])[:4] for i in members]),
+            ("repeated opening", SAME_OPENING, [_opening(pairs[i]["q"], title) for i in members]),
+            ("repeated opening", SAME_OPENING, [_opening(pairs[i]["a"], title) for i in members]),
             ("one setting for most", SAME_SETTING, [pairs[i]["context"].strip() for i in members]),
             ("one position for most", SAME_POSITION, [positions[i] for i in members]),
         ]
@@ -168,6 +177,26 @@ def balance_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
                 yield name, {"title": title, "value": value, "times": f"{times}/{count}"}
         if count < FEWEST_PAIRS:
             yield "too few pairs", {"title": title, "value": str(count)}
+
+
+COLUMN_VALUES = {
+    "status": ("current", "dated", "ironic", "everyday"),
+    "confidence": ("high", "medium", "low"),
+    "register": ("casual", "casual-polite", "any"),
+    "polarity": ("positive", "negative", "neutral", "mixed"),
+    "intensity": ("1", "2", "3"),
+    "safety": ("safe", "teasing", "vulgar-mild", "sneering"),
+}
+"""What a term list's column may say; empty is fine, too."""
+
+
+def column_faults(listed: list[dict]) -> Iterator[Fault]:
+    """Values that a column of the term list does not have."""
+    for term in listed:
+        for name, known in COLUMN_VALUES.items():
+            value = str(term.get(name) or "")
+            if value and value not in known:
+                yield "unknown value", {"title": term["title"], "column": name, "value": value}
 
 
 def gloss_faults(listed: list[dict]) -> Iterator[Fault]:
