@@ -10,11 +10,11 @@ import pytest
 
 from malmat.errors import InputError
 from malmat.evaluate.task import GRADE, LOSS, RATE, load_tasks
-from tasks import FILES, TASKS
+from tasks import CONTESTS, FILES, TASKS
 from tests.conftest import ROOT
 
 SOURCES = [*ROOT.glob("*.py"), *ROOT.glob("src/**/*.py")]
-OWN = {(ROOT / "src/eval" / name).resolve() for name in FILES} | {
+OWN = {(ROOT / "src/eval" / name).resolve() for name in FILES + CONTESTS} | {
     ROOT / "src/eval/understanding_evaluation_augmenter.py",  # writes one task's questions
 }
 HOMES = {path.parent for path in OWN} - {ROOT / "src/eval"}

@@ -4,11 +4,11 @@
     python src/eval/tasks.py api        # those that a model behind an API can answer
     python src/eval/tasks.py local --kind choices      # or text: those with, without choices
 
-Reads   the files of FILES and of MALMAT_TASKS.
-Prints  a name a line, of the tasks whose questions are there.
+Reads   the files of FILES, CONTESTS and MALMAT_TASKS.
+Prints  a name a line. The contests' tasks have a run_all.sh of their own and are not among them.
 
-A task is a file that declares ``TASK`` (or several in ``TASKS``); ``FILES`` lists them. A file of
-your own anywhere else is added without an edit here: MALMAT_TASKS=my_task.py (several with ``:``).
+A task is a file that declares ``TASK`` (or several in ``TASKS``). A file of your own anywhere else is
+added without an edit here: MALMAT_TASKS=my_task.py (several with ``:``).
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from malmat.evaluate.task import load_tasks
 
 HERE = Path(__file__).parent
 FILES = ("reply.py", "meaning.py", "apt.py", "understand.py", "usage.py")
-FILES += ("../dialogue_inference/task.py", "../csat/task.py", "../culture_qa/task.py")
-OWN = filter(None, os.environ.get("MALMAT_TASKS", "").split(os.pathsep))
+CONTESTS = ("../dialogue_inference/task.py", "../csat/task.py", "../culture_qa/task.py")
+OWN = [Path(name) for name in os.environ.get("MALMAT_TASKS", "").split(os.pathsep) if name]
 try:
-    TASKS = load_tasks([*(HERE / name for name in FILES), *map(Path, OWN)])
+    TASKS = load_tasks([*(HERE / name for name in FILES + CONTESTS), *OWN])
+    LISTED = TASKS.keys() - load_tasks(HERE / name for name in CONTESTS)
 except InputError as problem:  # every script reads this file before anything else
     print(f"error: task file {problem}", file=sys.stderr)
     sys.exit(BAD_INPUT)
@@ -39,9 +40,7 @@ def main() -> None:
     options.add_argument("--kind", choices=("choices", "text"), help="default: both")
     args = options.parse_args()
     for name, task in TASKS.items():
-        if args.type == "api" and needs_likelihoods(task.scorer):
-            continue
-        if not task.questions.is_file():  # a contest's data, which may not be passed on
+        if name not in LISTED or (args.type == "api" and needs_likelihoods(task.scorer)):
             continue
         if args.kind in (None, "choices" if task.has_choices else "text"):
             print(name)
