@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -42,11 +43,11 @@ class Session:
     ):
         self.models, self._saved = models, saved
         self.transcript = Transcript([model.name for model in models], marker)
-        self._stops: dict[str | None, threading.Event] = {}
+        self._stops: dict[str, threading.Event] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="malmat-chat-")
 
     def say(
-        self, visitor: str | None, said: str, conversation: Conversation, wording: str, values: dict
+        self, visitor: str, said: str, conversation: Conversation, wording: str, values: dict
     ) -> Iterator[str]:
         """Ask the models in turn; the transcript comes back as it grows.
 
@@ -68,13 +69,13 @@ class Session:
         finally:
             stop.set()
 
-    def stop(self, visitor: str | None) -> None:
+    def stop(self, visitor: str) -> None:
         if visitor in self._stops:
             self._stops[visitor].set()
 
-    def file(self, visitor: str | None, conversation: Conversation) -> str:
+    def file(self, visitor: str, conversation: Conversation) -> str:
         """The conversation as a JSON file."""
-        path = Path(self._folder.name) / (visitor or "one") / "chat.json"
+        path = Path(self._folder.name) / (visitor or "visitor") / "chat.json"
         write_json(path, self._saved(self.models, conversation))
         return str(path)
 
@@ -91,7 +92,7 @@ def page(
 
     session = Session(models, marker, saved)
 
-    def say(said: str, talk: Conversation, wording: str, *values, request: gr.Request):
+    def say(visitor: str, said: str, talk: Conversation, wording: str, *values):
         settings = {
             n: type(getattr(first.sampling, n))(v) for n, v in zip(SLIDERS, values, strict=True)
         }
@@ -99,11 +100,11 @@ def page(
             yield said, talk, gr.skip(), gr.skip()
             return
         try:
-            for shown in session.say(request.session_hash, said.strip(), talk, wording, settings):
+            for shown in session.say(visitor, said.strip(), talk, wording, settings):
                 yield "", talk, shown, gr.skip()
         except (InputError, StopRunning) as error:
             raise gr.Error(str(error)) from None
-        path = session.file(request.session_hash, talk)
+        path = session.file(visitor, talk)
         yield (
             "",
             talk,
@@ -111,17 +112,14 @@ def page(
             gr.DownloadButton(value=path, interactive=True),
         )
 
-    def stop(request: gr.Request) -> None:
-        session.stop(request.session_hash)
-
-    def new(request: gr.Request):
-        session.stop(request.session_hash)
+    def new(visitor: str):
+        session.stop(visitor)
         talk = replace(first, turns=[])
         return talk, session.transcript.html([]), gr.DownloadButton(value=None, interactive=False)
 
     title = " · ".join(model.name for model in models)
     with gr.Blocks(title=f"말맛 대화: {title}", analytics_enabled=False) as blocks:
-        talk = gr.State(first)
+        visitor, talk = gr.State(""), gr.State(first)
         shown = gr.HTML(session.transcript.html([]))
         box = gr.Textbox(
             label="메시지", placeholder="메시지를 쓰고 Enter", lines=1, elem_id="message"
@@ -140,10 +138,11 @@ def page(
                     gr.Slider(low, high, getattr(first.sampling, name), step=step, label=label)
                     for name, (label, low, high, step) in SLIDERS.items()
                 ]
-        inputs, outputs = [box, talk, wording, *sliders], [box, talk, shown, download]
+        inputs, outputs = [visitor, box, talk, wording, *sliders], [box, talk, shown, download]
         gr.on(
             [box.submit, send.click], say, inputs, outputs, api_name="say", show_progress="hidden"
         )
-        halt.click(stop, api_name="stop", show_progress="hidden")
-        anew.click(new, None, [talk, shown, download], api_name="new", show_progress="hidden")
+        halt.click(session.stop, visitor, api_name="stop", show_progress="hidden")
+        anew.click(new, visitor, [talk, shown, download], api_name="new", show_progress="hidden")
+        blocks.load(lambda: uuid.uuid4().hex, None, visitor, api_visibility="private")
     return blocks

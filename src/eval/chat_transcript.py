@@ -33,7 +33,7 @@ class Transcript:
 
     def _turn(self, turn: dict) -> str:
         answers = "".join(self._answer(name, turn["answers"].get(name)) for name in self._names)
-        asked = html.escape(turn["question"])
+        asked = self._marked(turn["question"])
         return f'<div class="mine">{asked}</div><div class="answers">{answers}</div>'
 
     def _answer(self, name: str, record: dict | None) -> str:
