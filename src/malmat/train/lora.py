@@ -134,14 +134,22 @@ def merged_base(settings: TrainSettings) -> str:
     if not is_adapter(settings.model_name):
         return settings.model_name
     folder = settings.output / OWN_BASE
-    source = {"merged_from": settings.model_name, "fingerprint": fingerprint(settings.model_name)}
-    marker = folder / "malmat.json"
     with PartialState().main_process_first():
-        if not (is_whole(folder) and read_json(marker) == source):
-            shutil.rmtree(folder, ignore_errors=True)
-            write_json(marker, source)
-            write_merged(settings.model_name, folder, trust_remote_code=settings.trust_remote_code)
+        merge_into(folder, settings.model_name, trust_remote_code=settings.trust_remote_code)
     return str(folder)
+
+
+def merge_into(folder: Path, model_name: str, *, trust_remote_code: bool = False) -> bool:
+    """Write a model, merged where it is an adapter, unless the folder holds it; whether it was
+    written."""
+    source = {"merged_from": model_name, "fingerprint": fingerprint(model_name)}
+    marker = folder / "malmat.json"
+    if is_whole(folder) and read_json(marker) == source:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    write_json(marker, source)
+    write_merged(model_name, folder, trust_remote_code=trust_remote_code)
+    return True
 
 
 def is_adapter(model_name: str) -> bool:
