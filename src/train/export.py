@@ -17,8 +17,8 @@ template language can write the turns, the right to upload; --dry_run stops ther
 goes on where one was stopped.
 
 llama.cpp's converter is looked for as --converter, in the folder LLAMA_CPP and on the path. The
-Modelfile takes the GGUF file where there is one, else merged/, which Ollama converts itself. It puts
-each message into the wording that the model was trained with (--no-wording leaves that out).
+Modelfile takes the GGUF file where there is one, else merged/, which Ollama converts itself. It
+puts each message into the wording that the model was trained with (--no-wording: as it is).
 """
 
 from __future__ import annotations

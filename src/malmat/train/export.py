@@ -1,4 +1,4 @@
-"""A trained model in the forms that other programs take: one folder of safetensors, GGUF, Ollama."""
+"""A trained model in the forms that other programs take: safetensors, GGUF, an Ollama Modelfile."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def find_converter(given: str | None = None) -> list[str]:
         f"llama.cpp's converter is not {'there' if named else 'on this machine'}",
         path=named,
         field="converter",
-        fix=f"git clone https://github.com/ggml-org/llama.cpp, then --converter llama.cpp/{CONVERTER} "
-        f"or {CONVERTER_FOLDER}=llama.cpp.",
+        fix="git clone https://github.com/ggml-org/llama.cpp, then give "
+        f"--converter llama.cpp/{CONVERTER}, or set {CONVERTER_FOLDER}=llama.cpp.",
     )
 
 
@@ -133,5 +133,4 @@ def write_modelfile(
     )
     path = source.parent / "Modelfile"
     write_text(path, text)
-    print(f"  ollama create {folder.parent.name.lower()} -f {relative(path)}")
     return path

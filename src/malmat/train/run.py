@@ -85,9 +85,7 @@ def fit(
     if same and _is_done(settings):
         return
     if rank() == 0:
-        check_upload(
-            settings.push_to_hub, private=settings.private, dry_run=settings.dry_run
-        )
+        check_upload(settings.push_to_hub, private=settings.private, dry_run=settings.dry_run)
     job, about = _prepare(settings, build, data, items, terms, own_loss)
     if settings.dry_run:
         return
