@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from malmat.cli import relative
 from malmat.errors import InputError, StopRunning
 from malmat.files import write_text
 from malmat.lm.load import load_tokenizer
