@@ -30,7 +30,7 @@ from datetime import datetime
 from pathlib import Path
 
 from chat_models import BASE, checked, first_wording, open_models
-from infer_options import SAMPLING, sampling_options
+from infer_options import SAMPLING, loading_options, sampling_options
 from malmat.answer.talk import ChatModel, Conversation, stopped
 from malmat.cli import api_options, parser, positive, provenance, relative, run, show_settings
 from malmat.errors import InputError
@@ -65,11 +65,7 @@ def arguments():
     options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=positive, help="default: the first free one from 7860")
     sampling_options(options)
-    local = options.add_argument_group("local models")
-    local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
-    local.add_argument("--quantization", choices=("4bit", "8bit"))
-    local.add_argument("--until", choices=("turn", "line"), help="line: for base models")
-    local.add_argument("--trust_remote_code", action="store_true", default=None)
+    loading_options(options.add_argument_group("local models"))
     api = options.add_argument_group("API models")
     api_options(api, "base_url", "extra_body", "thinking_budget")
     return options.parse_args()

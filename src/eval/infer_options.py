@@ -50,20 +50,25 @@ def arguments(doc: str):
     options.add_argument("--limit", type=positive, help="only the first N questions")
     sampling_options(options)
     local = options.add_argument_group("local models")
-    local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
+    loading_options(local)
     local.add_argument("--batch_size", type=batch_size, help="default: auto, what fits in memory")
-    local.add_argument("--quantization", choices=("4bit", "8bit"))
-    local.add_argument("--trust_remote_code", action="store_true", default=None)
     local.add_argument("--score", choices=("label", "text"), help="choices: default by the task")
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
     local.add_argument("--permute", type=orders, help="of options: cyclic, all, or how many")
-    local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
     servers = {"help": "an OpenAI-compatible server, or several with commas"}
     unset = {"default": None, "help": "requests at a time: 8"}
     api_options(api, *API_ONLY, base_url=servers, concurrency=unset, ask_blocked={"default": None})
     api_options(options, "dry_run")
     return resolved(options.parse_args())
+
+
+def loading_options(local) -> None:
+    """How a model on this machine is loaded, and where its answers end."""
+    local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
+    local.add_argument("--quantization", choices=("4bit", "8bit"))
+    local.add_argument("--trust_remote_code", action="store_true", default=None)
+    local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
 
 
 def sampling_options(options) -> None:
