@@ -159,8 +159,14 @@ def view(session: Session, place: int) -> list:
     ]
 
 
-def serve(blocks, host: str, port: int | None) -> None:
-    """Serve the page until it is interrupted.
+def serve(
+    blocks, host: str, port: int | None, css: str = "human.css", js: str | None = KEYS
+) -> None:
+    """Serve a page until it is interrupted.
+
+    Args:
+        css: a file beside this one.
+        js: what the browser runs when the page is there.
 
     Raises:
         InputError: the port is taken.
@@ -175,8 +181,8 @@ def serve(blocks, host: str, port: int | None) -> None:
             server_port=port,
             share=False,
             theme=gr.themes.Soft(primary_hue="amber", font=fonts, font_mono=["monospace"]),
-            css_paths=[HERE / "human.css"],
-            js=KEYS,
+            css_paths=[HERE / css],
+            js=js,
             footer_links=[],
             ssr_mode=False,
             enable_monitoring=False,

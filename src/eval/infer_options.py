@@ -25,6 +25,17 @@ LOCAL_ONLY = ("adapter", "batch_size", "quantization", "trust_remote_code")
 LOCAL_ONLY += ("score", "normalization", "permute", "until", "cot")
 API_ONLY = ("base_url", "extra_body", "thinking_budget", "ask_blocked", "concurrency", "max_cost")
 
+SAMPLING = {
+    "seed": int,
+    "max_new_tokens": positive,
+    "temperature": number,
+    "top_p": share,
+    "top_k": positive,
+    "min_p": number,
+    "repetition_penalty": above_zero,
+}
+"""Settings of the sampling, and what reads a value of theirs."""
+
 
 def arguments(doc: str):
     """The options of a run, with those of the model's row in models.json and all defaults.
@@ -43,30 +54,44 @@ def arguments(doc: str):
     options.add_argument("--models", help="another models.json")
     options.add_argument("--name", help="the model's name in file names and reports")
     options.add_argument("--limit", type=positive, help="only the first N questions")
-    options.add_argument("--seed", type=int, help="default: 42 local, none API")
-    options.add_argument("--max_new_tokens", type=positive, help="default: 256 local, 512 API")
-    options.add_argument("--temperature", type=number, help="default: 0.7")
-    options.add_argument("--top_p", type=share, help="default: 0.8 local")
-    own = options.add_argument_group("local models and --base_url servers")
-    own.add_argument("--top_k", type=positive, help="default: 20 local")
-    own.add_argument("--min_p", type=number, help="default: 0 local")
-    own.add_argument("--repetition_penalty", type=above_zero, help="default: 1.15 local")
+    sampling_options(options)
     local = options.add_argument_group("local models")
-    local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
+    loading_options(local)
     local.add_argument("--batch_size", type=batch_size, help="default: auto, what fits in memory")
-    local.add_argument("--quantization", choices=("4bit", "8bit"))
-    local.add_argument("--trust_remote_code", action="store_true", default=None)
     local.add_argument("--score", choices=HOW, help="choices: default by the task")
     local.add_argument("--normalization", choices=NORMALIZATIONS, help="of texts: per_byte")
     local.add_argument("--permute", type=orders, help="of options: cyclic, all, or how many")
     local.add_argument("--cot", metavar="MARK", nargs="?", const=MARK, help=f"default: {MARK}")
-    local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
     api = options.add_argument_group("API models")
     servers = {"help": "an OpenAI-compatible server, or several with commas"}
     unset = {"default": None, "help": "requests at a time: 8"}
     api_options(api, *API_ONLY, base_url=servers, concurrency=unset, ask_blocked={"default": None})
     api_options(options, "dry_run")
     return resolved(options.parse_args())
+
+
+def loading_options(local) -> None:
+    """How a model on this machine is loaded, and where its answers end."""
+    local.add_argument("--adapter", help="a PEFT adapter folder on top of the model")
+    local.add_argument("--quantization", choices=("4bit", "8bit"))
+    local.add_argument("--trust_remote_code", action="store_true", default=None)
+    local.add_argument("--until", choices=("turn", "line"), help="where an answer ends")
+
+
+def sampling_options(options) -> None:
+    """The settings of the sampling, without defaults."""
+    helps = {
+        "seed": "default: 42 local, none API",
+        "max_new_tokens": "default: 256 local, 512 API",
+        "temperature": "default: 0.7",
+        "top_p": "default: 0.8 local",
+    }
+    for name, text in helps.items():
+        options.add_argument(f"--{name}", type=SAMPLING[name], help=text)
+    own = options.add_argument_group("local models and --base_url servers")
+    helps = {"top_k": "20", "min_p": "0", "repetition_penalty": "1.15"}
+    for name, text in helps.items():
+        own.add_argument(f"--{name}", type=SAMPLING[name], help=f"default: {text} local")
 
 
 def orders(text: str) -> int | str:

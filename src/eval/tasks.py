@@ -7,8 +7,8 @@
 Reads   the files of FILES, CONTESTS and MALMAT_TASKS.
 Prints  a name a line. The contests' tasks have a run_all.sh of their own and are not among them.
 
-A task is a file that declares ``TASK`` (or several in ``TASKS``). A file of your own anywhere else is
-added without an edit here: MALMAT_TASKS=my_task.py (several with ``:``).
+A task is a file that declares ``TASK`` (or several in ``TASKS``). A file of your own anywhere else
+is added without an edit here: MALMAT_TASKS=my_task.py (several with ``:``).
 """
 
 from __future__ import annotations

@@ -288,6 +288,15 @@ class _Breaker:
         return None
 
 
+def ask(model: Model, request: Request, stop: threading.Event) -> dict:
+    """The record of one request that goes through no journal, with the retries of any other.
+
+    Raises:
+        Abandoned: ``stop`` was set. StopRunning, InputError: no request can succeed.
+    """
+    return _ask(model, request, None, _Gate(1), stop)
+
+
 def _ask(
     model: Model, request: Request, accept: Accept | None, gate: _Gate, stop: threading.Event
 ) -> dict:

@@ -29,6 +29,7 @@ def generate(
     prompts: list[list[int]],
     items: list[str],
     sampling: Sampling,
+    heard: Callable[[list[list[int]]], None] | None = None,
 ) -> list[dict]:
     """Answer one batch.
 
@@ -37,6 +38,8 @@ def generate(
     Args:
         prompts: token ids a prompt, from ``chat.encode_prompt``.
         items: the row ids, which seed the sampling.
+        heard: called after each step with the ids that each prompt has got so far, those behind
+            a stop too; what it raises ends the generation.
 
     Returns:
         A dict a prompt: ``text``, ``status`` (``ok``, ``empty``, ``truncated``,
@@ -46,7 +49,7 @@ def generate(
     stops = terminators(tokenizer, model.generation_config)
     breaks = _line_breaks(tokenizer) if sampling.until == "line" else set()
     seeds = [item_seed(sampling.seed, item) for item in items]
-    written = _write(model, tokenizer, prompts, seeds, sampling, stops, breaks)
+    written = _write(model, tokenizer, prompts, seeds, sampling, stops, breaks, heard)
     return [
         {**_reply(tokenizer, row, stops, breaks), "input_tokens": len(prompt)}
         for prompt, row in zip(prompts, written, strict=True)
@@ -61,6 +64,7 @@ def _write(
     sampling: Sampling,
     stops: list[int],
     breaks: set[int],
+    heard: Callable[[list[list[int]]], None] | None,
 ) -> list[list[int]]:
     """``max_new_tokens`` ids a prompt: what the model writes up to a stop or the end of a line
     (or up to a few tokens further), then padding."""
@@ -83,6 +87,8 @@ def _write(
                 logits = last_logits(model, ids, mask, cache)
             chosen = choose(logits, seen, seeds[rows], step, sampling, spared)
             written[rows, step] = chosen
+            if heard is not None:
+                heard(written[:, : step + 1].tolist())
             ended |= torch.isin(chosen, ends)
             ids = chosen[:, None]
             seen = torch.cat([seen, ids], 1)

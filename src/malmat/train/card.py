@@ -72,8 +72,12 @@ def read_card(path: str | None) -> dict[str, Any]:
     return texts
 
 
-def model_card(record: dict) -> str:
-    """A model card filled from the run (sections as on published KoCulture cards)."""
+def model_card(record: dict, *, merged: bool = False) -> str:
+    """A model card filled from the run (sections as on published KoCulture cards).
+
+    Args:
+        merged: of the run's adapter merged into its base, which is loaded like any model.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -94,7 +98,7 @@ def model_card(record: dict) -> str:
         **{"merged_base": None, "reference": None, **record},
         text=dict.fromkeys(CARD_FIELDS) | record["card"],
         name=short_name(settings["model_name"]),
-        full=settings["method"].endswith("full"),
+        full=merged or settings["method"].endswith("full"),
         own=record["base"] != settings["model_name"],  # the adapter stands on a merged model
         hub=_hub_id(record["base"]),
         local=record["base"] == EMBEDDED or Path(record["base"]).is_dir(),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from malmat.cli import relative
 from malmat.errors import InputError, StopRunning
-from malmat.train.settings import TrainSettings
 
 
-def check_upload(settings: TrainSettings) -> None:
-    """Show that the result can be uploaded, where that was asked for.
+def check_upload(
+    repo: str | None, *, private: bool, dry_run: bool, field: str = "push_to_hub"
+) -> None:
+    """Show that a result can be uploaded, where that was asked for.
 
-    The repository is made, but for ``--dry_run``, since nothing else shows for sure that a token
+    The repository is made, but for ``dry_run``, since nothing else shows for sure that a token
     may make it.
+
+    Args:
+        repo: ``owner/name``; None: nothing was asked for.
+        field: the option that names it.
 
     Raises:
         InputError: offline, no token, or no right to write there.
     """
-    repo = settings.push_to_hub
     if not repo:
         return
     from huggingface_hub import HfApi
@@ -25,8 +31,8 @@ def check_upload(settings: TrainSettings) -> None:
     api = HfApi()
     try:
         api.whoami()
-        if not settings.dry_run:
-            api.create_repo(repo, private=settings.private, exist_ok=True)
+        if not dry_run:
+            api.create_repo(repo, private=private, exist_ok=True)
         try:
             api.auth_check(repo, write=True)
         except HfHubHTTPError as error:
@@ -35,26 +41,25 @@ def check_upload(settings: TrainSettings) -> None:
     except _errors() as error:
         raise InputError(
             f"'{repo}' cannot be uploaded to: {_reason(error)}",
-            field="push_to_hub",
+            field=field,
             fix="Log in with a token that may write there (hf auth login, or HF_TOKEN), or leave "
             "it out.",
         ) from None
 
 
-def upload(settings: TrainSettings) -> None:
-    """Upload the result where that was asked for.
+def upload(repo: str | None, output: Path, *, private: bool) -> None:
+    """Upload the folder of a result where that was asked for.
 
     Raises:
         StopRunning: it did not work; the result is kept.
     """
-    repo, output = settings.push_to_hub, settings.output
     if not repo:
         return
     from huggingface_hub import HfApi
 
     api = HfApi()
     try:
-        api.create_repo(repo, private=settings.private, exist_ok=True)
+        api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repo, folder_path=output, ignore_patterns=["checkpoint-*", "runs/*"]
         )
@@ -63,7 +68,7 @@ def upload(settings: TrainSettings) -> None:
             f"the upload to '{repo}' failed ({_reason(error)}); the result is whole in "
             f"{relative(output)}: the same command uploads it again"
         ) from None
-    print(f"uploaded {repo} ({'private' if settings.private else 'public'})")
+    print(f"uploaded {repo} ({'private' if private else 'public'})")
 
 
 def _errors() -> tuple[type[Exception], ...]:

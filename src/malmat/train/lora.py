@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -264,14 +264,35 @@ def merged_base(settings: TrainSettings) -> str:
     if not is_adapter(settings.model_name):
         return settings.model_name
     folder = settings.output / OWN_BASE
-    source = {"merged_from": settings.model_name, "fingerprint": fingerprint(settings.model_name)}
-    marker = folder / "malmat.json"
     with PartialState().main_process_first():
-        if not (is_whole(folder) and read_json(marker) == source):
-            shutil.rmtree(folder, ignore_errors=True)
-            write_json(marker, source)
-            merge(settings, settings.model_name, folder)
+        merge_into(
+            folder,
+            settings.model_name,
+            trust_remote_code=settings.trust_remote_code,
+            texts=lambda: merge_texts(settings, settings.model_name),
+        )
     return str(folder)
+
+
+def merge_into(
+    folder: Path,
+    model_name: str,
+    *,
+    trust_remote_code: bool = False,
+    texts: Callable[[], Sequence[dict]] = list,
+) -> None:
+    """Write a model, merged where it is an adapter, unless the folder holds it already.
+
+    Args:
+        texts: gives the encoded rows that ``write_merged`` compares a loss on.
+    """
+    source = {"merged_from": model_name, "fingerprint": fingerprint(model_name)}
+    marker = folder / "malmat.json"
+    if is_whole(folder) and read_json(marker) == source:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    write_json(marker, source)
+    write_merged(model_name, folder, trust_remote_code=trust_remote_code, texts=texts())
 
 
 def merge(settings: TrainSettings, adapter: str | Path, folder: Path) -> None:

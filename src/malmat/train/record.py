@@ -95,8 +95,7 @@ def wording_note(model: str, asked: Mapping[str, str]) -> str | None:
         model: its folder, its merged model's, or a checkpoint's; other models are passed over.
         asked: what bare questions are put into now, by the constants' names.
     """
-    folder = Path(model)
-    record = next(filter(None, (read_run(f) for f in (folder, folder.parent))), {})
+    record = run_of(model)
     trained = record.get("wording")
     if "wording" not in record or not asked or trained in asked.values():
         return None
@@ -104,6 +103,13 @@ def wording_note(model: str, asked: Mapping[str, str]) -> str | None:
     if trained is None:
         return f"note: {model} was trained on messages as they stand, without {names}, used here"
     return f"note: {model} was trained with another wording than {names} is now: {trained[:80]!r} …"
+
+
+def run_of(model: str) -> dict:
+    """The run.json of the run that left a model, its merged model or a checkpoint; empty for
+    other models."""
+    folder = Path(model)
+    return next(filter(None, (read_run(f) for f in (folder, folder.parent))), {})
 
 
 def read_run(output: Path) -> dict:

@@ -92,7 +92,7 @@ def fit(
     if same and _is_done(settings):
         return
     if rank() == 0:
-        check_upload(settings)
+        check_upload(settings.push_to_hub, private=settings.private, dry_run=settings.dry_run)
     job, about = _prepare(settings, build, data, items, terms, own_loss)
     if settings.dry_run:
         return
@@ -160,7 +160,7 @@ def _is_done(settings: TrainSettings) -> bool:
         finish(settings)
     print(f"already trained: {relative(output)}")
     if rank() == 0:
-        upload(settings)
+        upload(settings.push_to_hub, settings.output, private=settings.private)
     return True
 
 
@@ -297,4 +297,4 @@ def _write(settings: TrainSettings, record: dict[str, Any]) -> None:
     loss_curve(record["losses"], settings.output / "loss_curve.png")
     write_json(settings.output / RUN_FILE, record)
     print(f"wrote {relative(settings.output)}")
-    upload(settings)
+    upload(settings.push_to_hub, settings.output, private=settings.private)

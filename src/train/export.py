@@ -1,0 +1,113 @@
+"""Export a trained model for other programs.
+
+    python src/train/export.py checkpoints/embedded-lora --to merged
+    python src/train/export.py checkpoints/embedded-lora --to merged,gguf,ollama
+    python src/train/export.py checkpoints/embedded-lora --to hub --repo me/my-slang --dry_run
+
+Reads   RUN: the folder of a training run, an adapter's or a model's (or any model that infer.py
+        answers with), with its run.json.
+Writes  --output_dir (default: exports/<RUN's name>), which other programs take without malmat:
+        merged/    safetensors, tokenizer with chat template and a card: transformers, vLLM, SGLang
+        NAME.gguf  by llama.cpp's own converter: llama.cpp, LM Studio, Jan
+        Modelfile  template, stop tokens and sampling: ollama create NAME -f Modelfile
+        and with hub, merged/ and its card at --repo, private unless --no-private.
+
+Everything is checked before anything is written: the model, the converter, whether Ollama's
+template language can write the turns, the right to upload; --dry_run stops there. The same command
+goes on where one was stopped.
+
+llama.cpp's converter is looked for as --converter, in the folder LLAMA_CPP and on the path. The
+Modelfile takes the GGUF file where there is one, else merged/, which Ollama converts itself. It
+puts each message into the wording that the model was trained with (--no-wording: as it is).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from malmat.cli import parser, relative, run, show_settings
+from malmat.errors import InputError
+from malmat.lm.load import check_model, short_name
+from malmat.lm.sampling import Sampling
+from malmat.train import export, hub
+from malmat.train.licence import licence
+
+TARGETS = ("merged", "gguf", "ollama", "hub")
+
+
+def targets(text: str) -> list[str]:
+    """argparse type: names of ``TARGETS`` with commas between."""
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in TARGETS]:
+        raise argparse.ArgumentTypeError(f"'{unknown[0]}' is none of {', '.join(TARGETS)}")
+    return names
+
+
+def arguments():
+    options = parser(__doc__)
+    options.add_argument("run", metavar="RUN")
+    options.add_argument("--to", type=targets, default=["merged"], metavar=",".join(TARGETS))
+    options.add_argument("--output_dir", help="default: exports/<RUN's name>")
+    options.add_argument("--converter", help="llama.cpp's convert_hf_to_gguf.py")
+    options.add_argument(
+        "--outtype", default="f16", choices=("f32", "f16", "bf16", "q8_0", "auto"), help="of GGUF"
+    )
+    options.add_argument(
+        "--wording", action=argparse.BooleanOptionalAction, default=True, help="in the Modelfile"
+    )
+    options.add_argument("--repo", metavar="OWNER/NAME", help="where hub uploads to")
+    options.add_argument("--private", action=argparse.BooleanOptionalAction, default=True)
+    options.add_argument("--trust_remote_code", action="store_true")
+    options.add_argument("--dry_run", action="store_true", help="check, show the plan, stop")
+    return options.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    output = Path(args.output_dir or f"exports/{short_name(args.run)}")
+    trust = {"trust_remote_code": args.trust_remote_code}
+    show_settings("export", {**vars(args), "output_dir": relative(output)})
+    converter = check(args, output)
+    print(f"plan: {', '.join(args.to)} → {relative(output)}")
+    if args.dry_run:
+        return
+    folder = source = export.write_folder(args.run, output, **trust)
+    print(f"wrote {relative(folder)}")
+    if converter:
+        name = f"{short_name(args.run)}-{args.outtype}.gguf"
+        source = export.write_gguf(folder, output / name, converter, args.outtype)
+        print(f"wrote {relative(source)}")
+    if "ollama" in args.to:
+        path = export.write_modelfile(
+            args.run, folder, source, Sampling(), with_wording=args.wording
+        )
+        print(f"wrote {relative(path)}")
+    if "hub" in args.to:
+        hub.upload(args.repo, folder, private=args.private)
+
+
+def check(args: argparse.Namespace, output: Path) -> list[str] | None:
+    """Check all that the targets need; the command of the GGUF converter, where it is asked for.
+
+    Raises:
+        InputError: something is missing.
+    """
+    check_model(args.run)
+    export.check_folder(output, args.run)
+    converter = export.find_converter(args.converter) if "gguf" in args.to else None
+    if "ollama" in args.to:
+        export.check_template(args.run, trust_remote_code=args.trust_remote_code)
+    if "hub" in args.to:
+        if not args.repo:
+            raise InputError("missing", field="repo", fix="Give --repo OWNER/NAME.")
+        hub.check_upload(args.repo, private=args.private, dry_run=args.dry_run, field="repo")
+    elif args.repo:
+        raise InputError("is for --to hub", field="repo", fix="Leave it out.")
+    terms = licence(args.run)
+    print(f"licence: {terms['licence'] or 'unknown'} ({terms['source']})")
+    return converter
+
+
+if __name__ == "__main__":
+    run(main)
