@@ -374,7 +374,7 @@ def test_terms_appended_as_the_readme_says_get_pairs_and_no_others(augment, tmp_
         turns = [{"q": "가", "a": f"{title} 나"}]
         rows.append({"title": title, "description": "", "conversations": turns})
     merged.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    assert "all 223 terms have pairs" in augment(*plan)[1]
+    assert "all 359 terms have pairs" in augment(*plan)[1]
 
 
 def test_ctrl_c_keeps_what_came(augment, tmp_path, terms):

@@ -115,7 +115,7 @@ BAD = {
     ),
     "a role nobody knows": (
         "a.jsonl",
-        f'{PAIR}\n{{"messages": [{{"role": "human", "content": "q"}}, {BEST}]}}',
+        f'{PAIR}\n{{"messages": [{{"role": "narrator", "content": "q"}}, {BEST}]}}',
         "pairs",
         ["line 2", "field 'messages[0].role'", "'human'", "assistant"],
     ),
