@@ -117,7 +117,7 @@ BAD = {
         "a.jsonl",
         f'{PAIR}\n{{"messages": [{{"role": "narrator", "content": "q"}}, {BEST}]}}',
         "pairs",
-        ["line 2", "field 'messages[0].role'", "'human'", "assistant"],
+        ["line 2", "field 'messages[0].role'", "'narrator'", "assistant"],
     ),
     "a completion that does not end on the answer": (
         "a.jsonl",
