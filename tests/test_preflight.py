@@ -547,7 +547,7 @@ def test_the_training_scripts_keep_the_questions_of_their_tasks_out(monkeypatch,
         "rejected": "아니",
     }
     items = evaluation_items(["understand", "usage"])
-    assert sum(item.get("split") == "unseen" for item in items) == 50
+    assert sum(item.get("split") == "unseen" for item in items) == 60
     with pytest.raises(InputError, match="evaluation question"):
         leak_gate([preference], items)
     assert leak_gate([preference], evaluation_items([])) == []
