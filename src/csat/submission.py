@@ -17,8 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from malmat.cli import COMPLETE, FAILURES, parser, relative, run
-from malmat.contests.submission import read_choices_made
+from malmat.cli import relative, run
+from malmat.contests.submission import (
+    read_choices_made,
+    show_check,
+    submission_arguments,
+)
 from malmat.errors import InputError
 from malmat.evaluate.task import Item
 from malmat.files import read_rows, write_csv
@@ -27,20 +31,8 @@ from task import TASK
 FIELDS = ["id", "answer"]
 
 
-def arguments():
-    options = parser(__doc__)
-    options.add_argument("--input", required=True, help="the contest's test file")
-    options.add_argument("--answers", help="a file of answers to it")
-    options.add_argument("--output", help="the submission")
-    options.add_argument("--check", metavar="SUBMISSION", help="compare this one, write nothing")
-    args = options.parse_args()
-    if bool(args.check) == bool(args.answers and args.output) or (args.check and args.answers):
-        raise InputError("give --answers and --output, or --check", field="check")
-    return args
-
-
 def main() -> int:
-    args = arguments()
+    args = submission_arguments(__doc__)
     items = TASK.read(Path(args.input))
     if args.check:
         return check(items, args.check)
@@ -59,11 +51,7 @@ def check(items: list[Item], path: str) -> int:
     """Print what is wrong with a submission; 1 where something is."""
     rows = [row for _, row in read_rows(path, as_typed=True)]
     found = list(faults(items, rows))
-    for problem in found:
-        print(f"  {problem}")
-    said = f"{len(found)} faults" if found else f"{len(rows)} rows, ids, order and range are right"
-    print(f"{relative(path)}: {said}")
-    return FAILURES if found else COMPLETE
+    return show_check(path, found, f"{len(rows)} rows, ids, order and range are right")
 
 
 def faults(items: list[Item], rows: list[dict]) -> Iterator[str]:

@@ -15,7 +15,7 @@ An answer that failed is never filled in: every row needs one, else nothing is w
 
 from __future__ import annotations
 
-from malmat.cli import COMPLETE, FAILURES, parser, relative, run
+from malmat.cli import relative, run
 from malmat.contests.predictions import read_predictions
 from malmat.contests.submission import (
     OUTPUT,
@@ -23,26 +23,16 @@ from malmat.contests.submission import (
     differences,
     filled,
     read_submission_rows,
+    show_check,
+    submission_arguments,
 )
 from malmat.contests.typed_questions import Question, read_typed
 from malmat.errors import InputError
 from malmat.files import write_json
 
 
-def arguments():
-    options = parser(__doc__)
-    options.add_argument("--input", required=True, help="the contest's test file")
-    options.add_argument("--answers", nargs="+", help="files of answers to it")
-    options.add_argument("--output", help="the submission")
-    options.add_argument("--check", metavar="SUBMISSION", help="compare this one, write nothing")
-    args = options.parse_args()
-    if bool(args.check) == bool(args.answers and args.output) or (args.check and args.answers):
-        raise InputError("give --answers and --output, or --check", field="check")
-    return args
-
-
 def main() -> int:
-    args = arguments()
+    args = submission_arguments(__doc__, nargs="+")
     rows = read_submission_rows(args.input)
     questions = {one.id: one for one in read_typed(args.input)[0]}
     if args.check:
@@ -72,11 +62,7 @@ def check(rows: list[dict], questions: dict[str, Question], path: str) -> int:
         answer = output.get("answer") if isinstance(output, dict) else None
         if row["id"] in questions and not fits(questions[row["id"]], answer):
             found.append(f"the row {row['id']} has the output {output!r}")
-    for problem in found:
-        print(f"  {problem}")
-    said = f"{len(found)} differences" if found else f"{len(rows)} rows, nothing but output differs"
-    print(f"{relative(path)}: {said}")
-    return FAILURES if found else COMPLETE
+    return show_check(path, found, f"{len(rows)} rows, nothing but output differs")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ An answer that failed is never filled in: every row needs one, else nothing is w
 
 from __future__ import annotations
 
-from malmat.cli import COMPLETE, FAILURES, parser, relative, run
+from malmat.cli import relative, run
 from malmat.contests.dialogues import LABELS, OPTIONS
 from malmat.contests.submission import (
     OUTPUT,
@@ -21,25 +21,15 @@ from malmat.contests.submission import (
     filled,
     read_choices_made,
     read_submission_rows,
+    show_check,
+    submission_arguments,
 )
 from malmat.errors import InputError
 from malmat.files import write_json
 
 
-def arguments():
-    options = parser(__doc__)
-    options.add_argument("--input", required=True, help="the contest's test file")
-    options.add_argument("--answers", help="a file of answers to it")
-    options.add_argument("--output", help="the submission")
-    options.add_argument("--check", metavar="SUBMISSION", help="compare this one, write nothing")
-    args = options.parse_args()
-    if bool(args.check) == bool(args.answers and args.output) or (args.check and args.answers):
-        raise InputError("give --answers and --output, or --check", field="check")
-    return args
-
-
 def main() -> int:
-    args = arguments()
+    args = submission_arguments(__doc__)
     rows = read_submission_rows(args.input)
     if args.check:
         return check(rows, args.check)
@@ -62,11 +52,7 @@ def check(rows: list[dict], path: str) -> int:
         for row in submitted
         if row.get(OUTPUT) not in OPTIONS
     ]
-    for problem in found:
-        print(f"  {problem}")
-    said = f"{len(found)} differences" if found else f"{len(rows)} rows, nothing but output differs"
-    print(f"{relative(path)}: {said}")
-    return FAILURES if found else COMPLETE
+    return show_check(path, found, f"{len(rows)} rows, nothing but output differs")
 
 
 if __name__ == "__main__":

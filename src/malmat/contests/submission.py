@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from malmat.cli import COMPLETE, FAILURES, parser, relative
 from malmat.errors import InputError
 from malmat.evaluate.results import read_answers
 from malmat.files import read_json
@@ -107,3 +109,31 @@ def _in_order(value: Any) -> Any:
     if isinstance(value, dict):
         return [(name, _in_order(part)) for name, part in value.items()]
     return [_in_order(part) for part in value] if isinstance(value, list) else value
+
+
+def submission_arguments(doc: str, **answers: Any) -> argparse.Namespace:
+    """The options of a submission's script: --input, and --answers with --output, or --check.
+
+    Args:
+        answers: more for the option --answers, as ``nargs``.
+
+    Raises:
+        InputError: neither or both of the two.
+    """
+    options = parser(doc)
+    options.add_argument("--input", required=True, help="the contest's test file")
+    options.add_argument("--answers", help="answers to it", **answers)
+    options.add_argument("--output", help="the submission")
+    options.add_argument("--check", metavar="SUBMISSION", help="compare this one, write nothing")
+    args = options.parse_args()
+    if bool(args.check) == bool(args.answers and args.output) or (args.check and args.answers):
+        raise InputError("give --answers and --output, or --check", field="check")
+    return args
+
+
+def show_check(path: str | Path, found: Sequence[str], right: str) -> int:
+    """Print what is wrong with a submission, or that it is ``right``; the exit code."""
+    for problem in found:
+        print(f"  {problem}")
+    print(f"{relative(path)}: " + (f"{len(found)} differences" if found else right))
+    return FAILURES if found else COMPLETE
