@@ -680,3 +680,10 @@ def test_what_a_parquet_table_holds_beside_text(tmp_path):
 def test_splits_of_no_shape_are_one_line(tmp_path, row):
     with pytest.raises(InputError, match="line 1"):
         read_splits(store(tmp_path, "a.jsonl", row))
+
+
+def test_an_id_that_is_neither_text_nor_number_is_named(tmp_path):
+    path = tmp_path / "q.json"
+    path.write_text('[{"question": "뭐 해?"}, {"question": "왜?", "id": []}]', encoding="utf-8")
+    with pytest.raises(InputError, match=r"field 'id'.*found \[\] \(.*2"):
+        formats.read_questions(path)

@@ -174,6 +174,9 @@ def read_questions(path: str | Path) -> list[dict]:
             name: value for name, value in row.items() if name != "id" or value not in ("", None)
         }
         row = {"id": row_id("question", row["question"]), **row}
+        if not isinstance(row["id"], str | int):
+            problem = f"expected a text or a number, found {row['id']!r} ({place})"
+            raise InputError(problem, path=path, field="id")
         first, known = questions.setdefault(row["id"], (place, row))
         if known is not row:
             same = row["question"] == known["question"]
