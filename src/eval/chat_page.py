@@ -80,6 +80,20 @@ class Session:
         return str(path)
 
 
+def settings_of(first: Conversation) -> tuple:
+    """The box of the wording and the sliders of the sampling, folded away."""
+    import gradio as gr
+
+    with gr.Accordion("설정", open=False):
+        wording = gr.Textbox(first.wording, label="메시지를 넣을 문구 ({question} 자리)", lines=3)
+        with gr.Row():
+            sliders = [
+                gr.Slider(low, high, getattr(first.sampling, name), step=step, label=label)
+                for name, (label, low, high, step) in SLIDERS.items()
+            ]
+    return wording, sliders
+
+
 def page(
     models: list[ChatModel],
     first: Conversation,
@@ -129,15 +143,7 @@ def page(
             halt = gr.Button("멈추기", elem_id="stop")
             anew = gr.Button("새 대화", elem_id="new")
             download = gr.DownloadButton("JSON 저장", interactive=False, elem_id="save")
-        with gr.Accordion("설정", open=False):
-            wording = gr.Textbox(
-                first.wording, label="메시지를 넣을 문구 ({question} 자리)", lines=3
-            )
-            with gr.Row():
-                sliders = [
-                    gr.Slider(low, high, getattr(first.sampling, name), step=step, label=label)
-                    for name, (label, low, high, step) in SLIDERS.items()
-                ]
+        wording, sliders = settings_of(first)
         inputs, outputs = [visitor, box, talk, wording, *sliders], [box, talk, shown, download]
         gr.on(
             [box.submit, send.click], say, inputs, outputs, api_name="say", show_progress="hidden"

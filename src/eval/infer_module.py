@@ -94,18 +94,23 @@ def answer_items(
         ):
             records = list(answered)
     parts = iter(records)
-    rows = []
-    for item, some in zip(items, requests, strict=True):
-        record = asking.record(item, list(islice(parts, len(some))))
-        rows.append(row_of(item, record, labels[item["id"]]))
+    rows = [
+        row_of(item, asking.record(item, list(islice(parts, len(some)))), labels[item["id"]])
+        for item, some in zip(items, requests, strict=True)
+    ]
     keep_where_nothing_came(output, rows)
     write_json(output, rows)
-    tokens = {side: sum(r["usage"][side] for r in records) for side in ("input", "output")}
-    run |= {"tokens": tokens, "cost_usd": meter.cost_of(tokens) if meter else None}
-    if figures := choice_figures(rows):
-        run["choices"] = figures
-    save_record(output, settings, run | asked_otherwise(records))
+    save_record(output, settings, run | figures_of(records, rows, meter))
     return rows
+
+
+def figures_of(records: list[dict], rows: list[Row], meter: Meter | None) -> dict:
+    """What a run's record says of its answers: tokens, cost, choices, what was asked otherwise."""
+    tokens = {side: sum(r["usage"][side] for r in records) for side in ("input", "output")}
+    figures = {"tokens": tokens, "cost_usd": meter.cost_of(tokens) if meter else None}
+    if choices := choice_figures(rows):
+        figures["choices"] = choices
+    return figures | asked_otherwise(records)
 
 
 def cut_in_thought(rows: list[Row]) -> str | None:

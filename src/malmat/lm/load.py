@@ -271,19 +271,10 @@ def load_model(
         source = resolve_base(adapter)
     if adapter:
         check_base(adapter, source if name != EMBEDDED else name)
-    if dtype == "auto":
-        dtype = default_dtype()
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    dtype = default_dtype() if dtype == "auto" else dtype
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), **_placed(device, packed=packed)}
     if quantization:
         options["quantization_config"] = _quantized(quantization, options["dtype"])
-    if device == "auto":
-        check_driver()
-    if torch.cuda.is_available() and device == "auto":
-        if not sharded():  # FSDP and DeepSpeed place the weights themselves
-            options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
-        options["attn_implementation"] = attention(packed=packed)
-    elif device == "cpu":
-        options["device_map"] = {"": "cpu"}  # quantized weights would look for a card
     options |= {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
         if trust_remote_code:
@@ -299,6 +290,20 @@ def load_model(
     if adapter:
         model = _adapted(model, adapter, merge)
     return model.eval()
+
+
+def _placed(device: str, *, packed: bool) -> dict[str, Any]:
+    """Where the weights go and how attention is computed there; as ``load_model``."""
+    import torch
+
+    if device == "cpu":
+        return {"device_map": {"": "cpu"}}  # quantized weights would look for a card
+    check_driver()
+    if not torch.cuda.is_available():
+        return {}
+    place = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    found = {} if sharded() else {"device_map": place}  # FSDP and DeepSpeed place them themselves
+    return {**found, "attn_implementation": attention(packed=packed)}
 
 
 def _from_pretrained(source: str, options: dict[str, Any]) -> Any:
