@@ -393,3 +393,20 @@ def test_a_split_of_rows_that_have_changed_since_is_said_with_the_way_out(
     assert warned(*words) == []
     source.touch()
     assert len(warned(*words)) == 1
+
+
+def test_4bit_weights_are_not_repacked_by_an_evaluation(monkeypatch, model_folder):
+    """Repacked ones pass no gradient; what is trained after an evaluation would be wrong."""
+    import bitsandbytes.nn.modules as layers
+    import torch
+
+    from malmat.lm.load import load_model
+
+    def repack(*_):
+        raise AssertionError("repacked")
+
+    monkeypatch.setattr(layers, "has_avx512bf16", lambda: True)  # as on a newer processor
+    monkeypatch.setattr(layers, "_convert_weight_packed_for_cpu", repack)
+    model = load_model(str(model_folder), quantization="4bit", device="cpu")
+    with torch.no_grad():
+        assert model(torch.tensor([[5, 6, 7]])).logits.isfinite().all()

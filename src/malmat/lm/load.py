@@ -282,9 +282,8 @@ def load_model(
         model = _from_pretrained(source, options)
     except Exception as error:
         raise no_model(name, error) from None
+    _keep_layout(model)
     if dequantize and getattr(model, "is_quantized", False):
-        # Before it computes anything: on the CPU bitsandbytes packs the weights of a layer that
-        # has (0.50), and what is dequantized of them then is another layer.
         model = model.dequantize()
         model._weight_conversions = None  # how a quantized file was read: saving would undo it
     if adapter:
@@ -320,6 +319,19 @@ def _from_pretrained(source: str, options: dict[str, Any]) -> Any:
         model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, **options)
         print(f"  attention by SDPA: FlashAttention cannot be had here ({str(error)[:120]})")
         return model
+
+
+def _keep_layout(model: Any) -> None:
+    """Forbid bitsandbytes to repack 4-bit weights on the CPU.
+
+    On a CPU with AVX512-BF16 a 4-bit layer repacks its weights when it is first read in
+    evaluation mode (bitsandbytes 0.50). No gradient passes through the packed ones, so all that is
+    trained after an evaluation would be wrong without a word, and dequantized they are another
+    layer.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _quantized(quantization: str, dtype: Any) -> Any:
