@@ -87,12 +87,10 @@ def main() -> int:
     requests = [asking.requests(item, sampling, **asked) for item in items]
     for name in (name for name in task.slices if not any(name in item for item in items)):
         print(f"note: no question has a '{name}', a slice of {task.name}")
-    if args.type == "local":
-        wording = {
-            name: asking.prompts[name]
-            for name, parts in task.wording.items()
-            if parts == {"question"}
-        }
+    if args.type == "local" and list(task.wording.values()) == [{"question"}]:
+        # The one constant that a bare question is put into; rows of other tasks are trained on as
+        # their own render words them.
+        wording = {name: asking.prompts[name] for name in task.wording}
         if note := wording_note(args.adapter or args.model, wording):
             print(note)
     plan([request for some in requests for request in some], meter, output)

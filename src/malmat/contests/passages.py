@@ -11,16 +11,13 @@ from pathlib import Path
 from malmat.contests.makers import Seed
 from malmat.errors import InputError
 from malmat.files import kind_of, read_text, row_id
-from malmat.journal import valid_text
 from malmat.sources.open import read_source
 from malmat.text.duplicates import squeeze
 from malmat.text.korean import normalize
+from malmat.text.pdf import pdf_pages
 
 FIELDS = ("paragraph", "passage", "context", "text")
 """Fields of a row that hold a passage; the first one that does counts."""
-
-FEWEST_LETTERS = 20
-"""Of a page that is taken to have text: a scanned one may give its number alone."""
 
 
 @dataclass
@@ -89,27 +86,12 @@ def pdf_text(path: Path, pages: list[str]) -> str:
     """The text of a PDF file; pages that give none are named in ``pages``.
 
     Raises:
-        InputError: no PDF that can be read, or one with a password.
+        InputError: as ``pdf_pages``.
     """
-    from pypdf import PdfReader
-
-    texts = []
-    try:
-        found = list(PdfReader(path).pages)
-    except Exception as error:  # what a damaged file sets off is of any kind
-        reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"no PDF that can be read ({reason})", path=path) from None
-    for number, page in enumerate(found, 1):
-        try:
-            text = valid_text(normalize(page.extract_text() or "")).replace("\0", "")
-        except Exception as error:
-            pages.append(f"{path.name}, page {number}: {type(error).__name__}: {error}")
-            continue
-        if len(squeeze(text)) < FEWEST_LETTERS:
-            pages.append(f"{path.name}, page {number}: gives no text")
-        else:
-            texts.append(re.sub(r"(?<!\n)\n(?!\n)", " ", text))  # lines of a paragraph
-    return "\n\n".join(texts)
+    found = pdf_pages(path)
+    pages += [f"{path.name}, page {number}: gives no text"
+              for number, text in enumerate(found, 1) if not text]  # fmt: skip
+    return "\n\n".join(filter(None, found))
 
 
 def cut(text: str, longest: int) -> list[str]:
