@@ -1,8 +1,8 @@
 # Sourced by the shell scripts before anything else: -h or --help prints the comment at the
-# head of the script that sources it, and ends.
+# head of the script that was run, and ends.
 case ${1:-} in
   -h | --help)
-    sed -n '/^#!/d; /^#/!q; s/^# \{0,1\}//p' "${BASH_SOURCE[1]}"
+    sed -n '/^#!/d; /^#/!q; s/^# \{0,1\}//p' "${BASH_SOURCE[-1]}"
     exit 0
     ;;
 esac

@@ -16,9 +16,7 @@
 # it. RUN: another folder. MODELS: another models.json. ARGS: more options for training. METHOD:
 # the vote that is submitted (hard, soft, weighted, stack). SUBMISSION: its file.
 set -euo pipefail
-. "$(dirname "$0")/../help.sh"
-cd "$(dirname "$0")/../.."
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
+. "$(dirname "$0")/../stages.sh"
 
 DATA=${DATA:-src/csat/sample}
 MODELS=${MODELS:-src/csat/models.json}
@@ -27,15 +25,6 @@ METHOD=${METHOD:-soft}
 SUBMISSION=${SUBMISSION:-$RUN/submission.csv}
 TASK=csat
 
-stage() { printf '\n=== %s\n' "$1"; }
-failed=""
-try() { # try LABEL COMMAND …: a failure is noted, Ctrl-C ends everything
-  local status=0
-  "${@:2}" || status=$?
-  [ $status -ne 130 ] || exit 130
-  [ $status -eq 0 ] || failed+="failed: $1"$'\n'
-  return $status
-}
 prepare() { "$PYTHON" src/csat/prepare.py --models "$MODELS" "$@"; }
 answers() { echo "$RUN/$2/$TASK/infer_results/$1_${TASK}_inference_results.json"; }
 choose() { # choose COLUMN MODEL SPLIT ROWS [OPTION …]
@@ -109,7 +98,7 @@ print(json.load(open(sys.argv[1]))[sys.argv[2]]["model_name"])' "$MODELS" "$name
   members+=("$name" "$name-cyclic" "$name-question-first")
   blind+=("$name-untrained" "$name-NoPassage" "$name-ChoicesOnly")
 done
-[ ${#members[@]} -gt 0 ] || { printf '%s' "$failed" >&2; exit 1; }
+[ ${#members[@]} -gt 0 ] || end
 
 stage "votes: weights from dev, and the published scheme, which is in sample"
 fit=()
@@ -155,5 +144,4 @@ done
 "$PYTHON" src/csat/submission.py --input "$test" --answers "$RUN/test.vote.json" \
   --output "$SUBMISSION"
 
-printf '%s' "$failed" >&2
-[ -z "$failed" ]
+end

@@ -16,9 +16,7 @@
 # that writes the search queries of two-stage retrieval. JUDGE: a model (API) that writes wrong
 # answers too, with the options PAIR_ARGS. SUBMISSION: the test file to fill, by SUBMIT (dpo-none).
 set -euo pipefail
-. "$(dirname "$0")/../help.sh"
-cd "$(dirname "$0")/../.."
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
+. "$(dirname "$0")/../stages.sh"
 
 NAME=${1:-embedded}
 HERE=src/culture_qa
@@ -35,7 +33,6 @@ WRITER=${WRITER:-$BASE}
 [ "$NAME" != embedded ] || DPO_ARGS="--learning_rate 5e-5 --batch_size 4
   --gradient_accumulation_steps 2 --optim adamw_torch --max_seq_length 1024 --lora_r 16 --lora_alpha 16 ${DPO_ARGS:-}"
 
-stage() { printf '\n=== %s (%d s)\n' "$1" $SECONDS; }
 read -ra extra <<<"${EXTRA:-}"
 read -ra args <<<"${ARGS:-}"
 read -ra dpo_args <<<"$(echo ${DPO_ARGS:-})"
@@ -118,4 +115,4 @@ if [ -n "${SUBMISSION:-}" ]; then
   "$PYTHON" $HERE/submission.py --input "$DATA/test.json" --answers "${answers[@]}" \
     --output "$SUBMISSION"
 fi
-stage "done"
+end

@@ -15,9 +15,7 @@
 # test, and METHOD (hard, soft, weighted, stack) of their vote, with weights fitted on the
 # out-of-fold answers, is what is submitted.
 set -euo pipefail
-. "$(dirname "$0")/../help.sh"
-cd "$(dirname "$0")/../.."
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
+. "$(dirname "$0")/../stages.sh"
 
 DATA=${DATA:-data/dialogue_inference}
 MODELS=${MODELS:-src/dialogue_inference/models.json}
@@ -28,15 +26,6 @@ METHOD=${METHOD:-soft}
 TASK=dialogue_inference
 RESULTS=$RUN/results
 
-stage() { printf '\n=== %s\n' "$1"; }
-failed=""
-try() { # try LABEL COMMAND …: a failure is noted, Ctrl-C ends everything
-  local status=0
-  "${@:2}" || status=$?
-  [ $status -ne 130 ] || exit 130
-  [ $status -eq 0 ] || failed+="failed: $1"$'\n'
-  return $status
-}
 answers() { echo "$2/$TASK/infer_results/$1_${TASK}_inference_results.json"; }
 
 if [ $# -gt 0 ]; then names=("$@"); else
@@ -125,5 +114,4 @@ if [ -n "${SUBMISSION:-}" ] && [ ${#trained[@]} -gt 0 ]; then
     --output "$SUBMISSION"
 fi
 
-printf '%s' "$failed" >&2
-[ -z "$failed" ]
+end
