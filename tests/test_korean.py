@@ -39,6 +39,8 @@ def test_normalizing_twice_is_normalizing_once():
         ("ㅋㅠㅠ ㄱㅏ", "ㅋㅠㅠ ㄱㅏ"),  # no 큐ㅠ, no 가
         (CONJOINING, "ㅇㅇ ㄹㅇ"),
         ("\uffb7\uffb7", "ㅇㅇ"),  # half width
+        ("쌀ㆍ보리", "쌀·보리"),  # a vowel, typed for a middle dot
+        ("쌀\u119e보리", "쌀·보리"),
     ],
 )
 def test_folding_for_comparison(text, folded):
