@@ -14,12 +14,16 @@ from malmat.errors import InputError
 HERE = Path(__file__).parent
 HINT = "키보드 숫자 1~{}로 고를 수 있습니다. 0은 '모르겠어요', ←와 →는 이전과 다음입니다."
 
-# 1–5 and 0 press the rating buttons, the arrows turn the pages.
-KEYS = """() => document.addEventListener("keydown", (event) => {
-  const id = {ArrowLeft: "back", ArrowRight: "forth"}[event.key] || "rate-" + event.key;
-  if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat)
-    document.getElementById(id)?.click();
-})"""
+# 1–5 and 0 press the rating buttons, the arrows turn the pages. What changes is read out.
+KEYS = """
+  for (const part of document.querySelectorAll(".told")) part.ariaLive = "polite";
+  document.addEventListener("keydown", (event) => {
+    const id = {ArrowLeft: "back", ArrowRight: "forth"}[event.key] || "rate-" + event.key;
+    if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat)
+      document.getElementById(id)?.click();
+  });
+"""
+KOREAN = '<script>document.documentElement.lang = "ko"</script>'
 
 
 def page(session: Session):
@@ -36,7 +40,7 @@ def page(session: Session):
     labels = session.asked.labels
     with gr.Blocks(title="평가", analytics_enabled=False) as blocks:
         place = gr.State(0)
-        bar, shown, ask = gr.HTML(), gr.HTML(), gr.HTML()
+        bar, shown, ask = gr.HTML(), gr.HTML(elem_classes="told"), gr.HTML(elem_classes="told")
         with gr.Row(elem_classes=["rates", "grades" if len(labels) > 3 else "few"]):
             buttons = [
                 gr.Button(label, elem_id=f"rate-{number}")
@@ -79,9 +83,7 @@ def view(session: Session, place: int) -> list:
     ]
 
 
-def serve(
-    blocks, host: str, port: int | None, css: str = "human.css", js: str | None = KEYS
-) -> None:
+def serve(blocks, host: str, port: int | None, css: str = "human.css", js: str = KEYS) -> None:
     """Serve a page until it is interrupted.
 
     Args:
@@ -102,7 +104,8 @@ def serve(
             share=False,
             theme=gr.themes.Soft(primary_hue="amber", font=fonts, font_mono=["monospace"]),
             css_paths=[HERE / css],
-            js=js,
+            js=f"() => {{{js}}}",
+            head=KOREAN,
             footer_links=[],
             ssr_mode=False,
             enable_monitoring=False,
