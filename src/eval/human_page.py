@@ -95,14 +95,26 @@ def serve(blocks, host: str, port: int | None, css: str = "human.css", js: str =
     """
     import gradio as gr
 
-    # A theme's own fonts would be fetched from the network by the rater's browser.
+    # A theme's own fonts would be fetched from the network by the rater's browser, and text in its
+    # amber and light grey is too pale to be read by all.
     fonts = ["Pretendard", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "sans-serif"]
+    theme = gr.themes.Soft(primary_hue="amber", font=fonts, font_mono=["monospace"]).set(
+        body_text_color_subdued="*neutral_600",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        block_title_background_fill="none",
+        block_title_background_fill_dark="none",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        button_primary_text_color="*neutral_950",
+        button_primary_text_color_dark="*neutral_950",
+    )
     try:
         blocks.launch(
             server_name=host,
             server_port=port,
             share=False,
-            theme=gr.themes.Soft(primary_hue="amber", font=fonts, font_mono=["monospace"]),
+            theme=theme,
             css_paths=[HERE / css],
             js=f"() => {{{js}}}",
             head=KOREAN,
