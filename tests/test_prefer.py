@@ -140,6 +140,15 @@ def test_no_text_becomes_structure(shared):
     assert "theirs" not in cards[0]
 
 
+def test_the_meaning_is_found_however_the_term_is_spaced():
+    turns = [{"role": "user", "content": "뭐 해"}]
+    item = {"title": "갓 생", "dialogues": {"a": {"turns": turns}, "b": {"turns": turns}}}
+    terms = [{"title": "갓생", "content": "알찬 삶", "forms": [], "near": []}]
+    asked = human_prefer.Asked("", human_session.SIDES, lambda prompts: "")
+    session = human_session.PairSession(asked, "", [item | {"left": "b"}], {}, dict, terms)
+    assert "알찬 삶" in session.card(0)
+
+
 # ---------------------------------------------------------------------------------- summary
 
 

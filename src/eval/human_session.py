@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from malmat.evaluate.pairwise import LEFT, RIGHT, SAME
+from malmat.evaluate.pairwise import LEFT, RIGHT, SAME, term_key
 from malmat.evaluate.task import Asked, Row
 from malmat.journal import Journal
 from malmat.text.candidates import Candidates, listing
@@ -103,7 +103,7 @@ class PairSession(Session):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._meaning_of = {term["title"]: term["content"] for term in self.terms}
+        self._meaning_of = {term_key(term["title"]): term["content"] for term in self.terms}
 
     def _asked(self, item: Row) -> str:
         return f"{item['number']}. {item['asked']}"
@@ -119,7 +119,8 @@ class PairSession(Session):
 
     def _term(self, row: Row) -> str:
         """The row's term and, where it is listed, its meaning; nothing where there is none."""
-        return term_of(row["title"], self._meaning_of.get(row["title"], "")) if row["title"] else ""
+        title = row["title"]
+        return term_of(title, self._meaning_of.get(term_key(title), "")) if title else ""
 
 
 def term_of(title: str, meaning: str) -> str:

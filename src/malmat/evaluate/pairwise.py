@@ -71,7 +71,7 @@ def draw(sets: Sets, seed: int, limit: int | None = None) -> list[Row]:
 
 
 def turns_of(pair: Mapping[str, Any]) -> list[dict]:
-    """A dialogue's ``{role, content}``, what stands before the first speaker left out."""
+    """What the two of a dialogue say, as ``{role, content}``: system messages are left out."""
     asked = {"role": "user", "content": pair["question"]}
     spoken = pair.get("messages") or [asked, {"role": "assistant", "content": pair["answer"]}]
     return [
@@ -79,6 +79,11 @@ def turns_of(pair: Mapping[str, Any]) -> list[dict]:
         for turn in spoken
         if turn["role"] in ("user", "assistant")
     ]
+
+
+def term_key(title: str) -> str:
+    """What titles of one term share, however they are spaced and whatever their case."""
+    return "".join(fold(title).casefold().split())
 
 
 def text_id(turns: list[dict]) -> str:
@@ -92,8 +97,7 @@ def _by_term(dialogues: Iterable[Mapping[str, Any]], seed: int) -> dict[str, lis
     for pair in dialogues:
         turns, title = turns_of(pair), pair["title"]
         one = {"id": text_id(turns), "title": title, "turns": turns}
-        term = "".join(fold(title).casefold().split()) or one["id"]
-        found[term].setdefault(one["id"], one)
+        found[term_key(title) or one["id"]].setdefault(one["id"], one)
     return {
         term: [ones[name] for name in _drawn(ones, seed)] for term, ones in sorted(found.items())
     }
