@@ -87,6 +87,16 @@ def test_dialogues_of_one_text_are_no_pair(tmp_path):
     assert pairwise.draw(human_prefer.read_sets([one, other]), 1, 100) == []
 
 
+def test_one_text_under_two_terms_is_two_questions(tmp_path):
+    for name in ("ours", "theirs"):
+        said = [{"q": f"{name} 뭐 해", "a": "그냥"}]
+        rows = [{"title": t, "description": "뜻", "conversations": said} for t in ("가", "나")]
+        write_json(tmp_path / f"{name}.json", rows)
+    sets = human_prefer.read_sets([tmp_path / "ours.json", tmp_path / "theirs.json"])
+    items = pairwise.for_rater(pairwise.draw(sets, 1), PREFER, "a", 1)
+    assert len({item["key"] for item in items}) == 4
+
+
 def test_conversations_of_several_turns_are_shown_whole(tmp_path):
     said = [("system", "반말"), ("user", "뭐 해"), ("assistant", "쉬어"), ("user", "또?")]
     said.append(("assistant", "갓생은 내일부터"))

@@ -49,7 +49,7 @@ def draw(sets: Sets, seed: int, limit: int | None = None) -> list[Row]:
     Returns:
         ``[{id, title, dialogues}]``: ``title`` is the shared term, or "" where there is none;
         ``dialogues`` maps a set's name to ``{id, title, turns}`` (``turns_of``), in which the id
-        depends on the text alone.
+        depends on term and text alone.
     """
     first, second = (_by_term(dialogues, seed) for dialogues in sets.values())
     if shared := first.keys() & second.keys():
@@ -65,7 +65,7 @@ def draw(sets: Sets, seed: int, limit: int | None = None) -> list[Row]:
             "dialogues": dict(zip(sets, (one, other), strict=True)),
         }
         for one, other in pairs
-        if one["id"] != other["id"]
+        if one["turns"] != other["turns"]
     ]
     return rows[: terms if limit is None else limit]
 
@@ -86,18 +86,17 @@ def term_key(title: str) -> str:
     return "".join(fold(title).casefold().split())
 
 
-def text_id(turns: list[dict]) -> str:
-    """The id of a dialogue's text, whatever file it stands in."""
-    return row_id("dialogue", turns)
+def text_id(pair: Mapping[str, Any]) -> str:
+    """The id of a dialogue's term and text, whatever file it stands in."""
+    return row_id("dialogue", term_key(pair["title"]), turns_of(pair))
 
 
 def _by_term(dialogues: Iterable[Mapping[str, Any]], seed: int) -> dict[str, list[Row]]:
     """Term → its dialogues in the drawn order. A dialogue without a title stands alone."""
     found: dict[str, dict[str, Row]] = defaultdict(dict)
     for pair in dialogues:
-        turns, title = turns_of(pair), pair["title"]
-        one = {"id": text_id(turns), "title": title, "turns": turns}
-        found[term_key(title) or one["id"]].setdefault(one["id"], one)
+        one = {"id": text_id(pair), "title": pair["title"], "turns": turns_of(pair)}
+        found[term_key(one["title"]) or one["id"]].setdefault(one["id"], one)
     return {
         term: [ones[name] for name in _drawn(ones, seed)] for term, ones in sorted(found.items())
     }
@@ -160,7 +159,7 @@ def read_preferences(path: str | Path) -> list[dict]:
 
 def of_sets(records: Iterable[dict], sets: Sets) -> list[dict]:
     """The records of two sets, and of texts that still stand in them."""
-    texts = {name: {text_id(turns_of(one)) for one in ones} for name, ones in sets.items()}
+    texts = {name: {text_id(one) for one in ones} for name, ones in sets.items()}
     return [
         record
         for record in records
