@@ -135,20 +135,22 @@ def position_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
 
 def duplicate_faults(pairs: list[dict], threshold: float) -> Iterator[Fault]:
     """Pairs that repeat an earlier one, to the letter or nearly (Jaccard ≥ ``threshold``)."""
-    index, exact = NearDuplicates(threshold), dict[str, str]()
+    index, indexed, exact = NearDuplicates(threshold), list[dict](), dict[str, str]()
     for pair in pairs:
         key = squeeze(pair["q"]) + "\0" + squeeze(pair["a"])
-        earlier = index.add(pair["q"] + pair["a"])
         if key in exact:
             yield "exact duplicate", _row(pair, of=exact[key])
-        elif earlier:
+            continue
+        exact[key] = f"{pair['title']} {pair['number']}"
+        earlier = index.add(pair["q"] + pair["a"])
+        indexed.append(pair)
+        if earlier:
             number, similarity = earlier[0]
-            other = pairs[number]
+            other = indexed[number]
             where = "in the term" if other["title"] == pair["title"] else "across terms"
             of = f"{other['title']} {other['number']}: {other['q']} / {other['a']}"
             row = _row(pair, of=of, similarity=round(similarity, 3))
             yield f"near-duplicate {where}", row
-        exact.setdefault(key, f"{pair['title']} {pair['number']}")
 
 
 def _opening(text: str, title: str) -> str:
