@@ -5,9 +5,10 @@
     python bench/gpu_child.py whole SCRIPT OPTION …     # checkpoint, result and card, too
     python bench/gpu_child.py trl MODEL WAY STEPS BATCH_SIZE DATA OUTPUT
 
-Writes  the model to FOLDER, its numbers of parameters to sizes.json there (and to FILE); of a training, OUTPUT/timing.json: tokens a second
-        from step 5 to the last, the peak memory beside its estimate, and the losses of all steps
-        but the last. All are read before the last checkpoint is written.
+Writes  the model to FOLDER, and its numbers of parameters to sizes.json there (and to FILE); of a
+        training, OUTPUT/timing.json: tokens a second from step 5 to the last, the peak memory
+        beside its estimate, and the losses of all steps but the last. All are read before the
+        last checkpoint is written.
 """
 
 from __future__ import annotations
