@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from malmat.errors import InputError
+from malmat.progress import tracked
 from malmat.text.duplicates import THRESHOLD, NearDuplicates
 from malmat.text.terms import TermMatcher
 
@@ -47,7 +48,7 @@ def find_leaks(
     for _, text in shown:
         index.add(text)
     sources = [(kind, found) for (kind, _), found in shown.items()]
-    for pair in train:
+    for pair in tracked(list(train), "leaks", "pair"):
         row = {name: pair[name] for name in ("id", "title", "question", "answer")}
         turns = _turns(pair)
         for title in matcher.find("\n".join(turns)):
