@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "bench")]
 
 from augment import write_terms  # noqa: E402
+
 from tests.fake_gemini import dialogues  # noqa: E402
 from tests.fake_llm import FakeLLM  # noqa: E402
 
