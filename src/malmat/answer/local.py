@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from malmat.answer.prices import Meter
 from malmat.answer.request import Accept, Engine, Request, checked, request_key
 from malmat.journal import Journal
+from malmat.progress import Progress
 
 if TYPE_CHECKING:
     from malmat.lm.generate import Sampling
@@ -187,12 +188,10 @@ def journal_missing(
         meter: counts their tokens.
         label: names the progress bar.
     """
-    from tqdm import tqdm
-
     known = sum(key in journal for key in keys)
     if known == len(keys):
         return
-    with tqdm(total=len(keys), initial=known, desc=label, unit="item") as bar:
+    with Progress(len(keys), done=known, label=label) as bar:
         for batch in compute():
             journal.extend(batch)
             if meter is not None:
