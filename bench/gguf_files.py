@@ -1,7 +1,7 @@
 """GGUF files: llama.cpp against transformers in float32, the same questions, draws and threads.
 
-    python bench/gguf.py --converter llama.cpp/convert_hf_to_gguf.py      # the embedded model
-    python bench/gguf.py --model_name checkpoints/my-model --types f16
+    python bench/gguf_files.py --converter llama.cpp/convert_hf_to_gguf.py      # the embedded model
+    python bench/gguf_files.py --model_name checkpoints/my-model --types f16
 
 Makes the files that are not there yet in --folder: f16 by llama.cpp's converter, q8_0 and q4_k_m of
 it by llama.cpp's quantizer. Each answers questions of usage_questions.json with the published
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from choice import argmax, batched, labelled, made_up
+
 from malmat.cli import ROOT, parser, positive, run
 from malmat.errors import StopRunning
 from malmat.formats import read_questions
@@ -96,7 +97,7 @@ def write(arms: dict[str, tuple[Any, Any]], args: Any) -> None:
     few = requests[:: max(1, len(requests) // args.alone)][: args.alone]
     published = Sampling(max_new_tokens=args.max_new_tokens)
     speeds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in arms}
-    for name, arm in arms.items():
+    for arm in arms.values():
         answers(arm, requests[:2], published, 2)  # the first reading is slower
     for number in range(args.rounds):
         for name, arm in arms.items():
