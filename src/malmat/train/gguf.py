@@ -100,7 +100,7 @@ NEW_TOKENS = 16
 
 TOLERANCE = {"f32": 0.01, "f16": 0.05, "bf16": 0.5, "q8_0": 0.5, "auto": 0.5}
 """How far the mean log-probabilities a token of a text may be apart (nats): a few times as much as
-was seen of the embedded model (bench/README.md)."""
+was seen of the embedded model (LOG.md)."""
 
 
 @dataclass(frozen=True)
