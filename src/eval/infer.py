@@ -2,6 +2,7 @@
 
     python src/eval/infer.py embedded local usage --limit 20
     python src/eval/infer.py embedded local reply --adapter checkpoints/embedded-lora
+    python src/eval/infer.py exports/my-model/my-model-f16.gguf local usage
     python src/eval/infer.py gpt-4o api understand
     python src/eval/infer.py Qwen3-8B-malmat-full local usage      # a row of src/train/models.json
     python src/eval/infer.py my-model api usage --base_url http://localhost:8000/v1
@@ -36,6 +37,7 @@ behind it can be added and taken away at will.
 A local model answers in batches. Each question draws from its own seed, so its answer does not
 depend on the batch, up to the rounding of the numbers: in float32 (CPU) it hardly ever shows, in
 bfloat16 (GPU) answers of two batch sizes part after some words. A resumed run keeps its batches.
+A GGUF file is computed by llama.cpp (requirements-gguf.txt), with the same sampling and choices.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ def arguments(doc: str):
         InputError: an option for another kind of model.
     """
     options = parser(doc)
-    options.add_argument("model", help="row of models.json, API name, hub id, folder, 'embedded'")
+    options.add_argument(
+        "model", help="row of models.json, API name, hub id, folder, GGUF file, 'embedded'"
+    )
     options.add_argument("type", choices=("api", "local"))
     options.add_argument("task", choices=tuple(TASKS), help="MALMAT_TASKS=FILE adds your own")
     options.add_argument("--questions", help="another file of questions")

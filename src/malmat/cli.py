@@ -213,7 +213,7 @@ def relative(path: str | Path) -> str:
 
 VERSIONS = (
     *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes"),
-    *("kiwipiepy", "google-genai", "openai"),
+    *("llama-cpp-python", "kiwipiepy", "google-genai", "openai"),
 )
 """Libraries whose versions are stored with a result."""
 

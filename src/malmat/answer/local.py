@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from malmat.answer.prices import Meter
 from malmat.answer.request import Accept, Engine, Request, checked, request_key
+from malmat.errors import InputError
 from malmat.journal import Journal
+from malmat.lm.gguf_tokenizer import is_gguf
 from malmat.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,15 +23,26 @@ class LocalModel:
     """A model on this machine, named and not loaded.
 
     Args:
-        name: hub id, folder, adapter folder or ``embedded``.
+        name: hub id, folder, adapter folder, GGUF file or ``embedded``.
         adapter: a PEFT adapter folder on top of it.
         quantization: ``4bit`` or ``8bit``.
+
+    Raises:
+        InputError: one of the other settings, for a GGUF file.
     """
 
     name: str
     adapter: str | None = None
     quantization: str | None = None
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        for setting in ("adapter", "quantization", "trust_remote_code"):
+            if is_gguf(self.name) and getattr(self, setting):
+                problem = (
+                    "is not for a GGUF file, which holds its weights as they are computed with"
+                )
+                raise InputError(problem, field=setting, fix="Leave it out.")
 
     def identity(self) -> dict:
         """What of its weights determines an answer, for the journal's key."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malmat.errors import StopRunning
+from malmat.lm.gguf import GgufModel
 from malmat.lm.read import last_logits
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def fitting_batch(model: Any, length: int) -> int:
 
     from malmat.lm.cache import new_cache
 
+    if isinstance(model, GgufModel):
+        return model.fitting_rows(length)
     probe = torch.zeros((1, 8), dtype=torch.long, device=model.device)
     cache = new_cache(model)
     with torch.inference_mode():

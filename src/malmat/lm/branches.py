@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
+from malmat.lm.gguf import GgufModel
 from malmat.lm.read import Reading, common, extend, logits_at, padded
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ def branch_log_probabilities(
 
     from malmat.lm.cache import has_room, new_cache
 
+    if isinstance(model, GgufModel):
+        return model.branch_log_probabilities(prompts)
     branches = [(index, prompt, b) for index, prompt in enumerate(prompts) for b in prompt.branches]
     sequences = [prompt.ids + branch.ids for _, prompt, branch in branches]
     nodes: list[Node] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from typing import Any
 
 from malmat.errors import InputError
 
@@ -88,3 +89,17 @@ def offloaded() -> frozenset[str]:
     if says("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "none", ""):
         parts |= {"gradients", "optimizer"}
     return frozenset({"weights", "gradients", "optimizer"} if whole else parts)
+
+
+def quantized(quantization: str, dtype: Any) -> Any:
+    """bitsandbytes' settings for ``4bit`` (NF4, double quantization) or ``8bit``."""
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )

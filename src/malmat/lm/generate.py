@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 from malmat.answer.replies import split_thoughts
 from malmat.lm.batching import by_length, fitting_batch, run_batches
 from malmat.lm.chat import encode_prompt, run_on, terminators
-from malmat.lm.read import last_logits, read_prompts
+from malmat.lm.gguf import GgufModel
+from malmat.lm.read import last_logits, padded, read_prompts
 from malmat.lm.sampling import Sampling, choose, item_seed
 
 if TYPE_CHECKING:
@@ -80,19 +81,19 @@ def _write(
     rows = torch.arange(len(prompts), device=device)  # the places in ``written`` of those at work
     ended = torch.zeros_like(rows, dtype=torch.bool)
     with torch.inference_mode():
-        logits, cache, ids, mask = read_prompts(model, prompts, pad)
+        gguf = isinstance(model, GgufModel)
+        reading: Any = model.rows(prompts, most) if gguf else Rows(model, prompts, pad)
+        ids, mask = padded(prompts, pad, device)
         seen = torch.where(mask.bool(), ids, ids[:, -1:])  # padding is no token
+        chosen = torch.zeros_like(rows)
         for step in range(most):
-            if step:
-                logits = last_logits(model, ids, mask, cache)
+            logits = reading.step(chosen) if step else reading.read()
             chosen = choose(logits, seen, seeds[rows], step, sampling, spared)
             written[rows, step] = chosen
             if heard is not None:
                 heard(written[:, : step + 1].tolist())
             ended |= torch.isin(chosen, ends)
-            ids = chosen[:, None]
-            seen = torch.cat([seen, ids], 1)
-            mask = torch.nn.functional.pad(mask, (0, 1), value=1)
+            seen = torch.cat([seen, chosen[:, None]], 1)
             # Now and then: the copy of the cache costs time, as does waiting for a GPU's reply.
             if step % LEAVE_EVERY != LEAVE_EVERY - 1:
                 continue
@@ -102,9 +103,34 @@ def _write(
                 going = (~ended).nonzero()[:, 0]
                 if not len(going):
                     break
-                cache.reorder_cache(going)
-                rows, ended, ids, seen, mask = (t[going] for t in (rows, ended, ids, seen, mask))
+                reading.leave(going)
+                rows, ended, chosen, seen = (t[going] for t in (rows, ended, chosen, seen))
     return written.tolist()
+
+
+class Rows:
+    """Prompts that a model reads on, a token a step; ``malmat.lm.gguf.Rows`` is llama.cpp's."""
+
+    def __init__(self, model: Any, prompts: list[list[int]], pad: int):
+        self._model, self._prompts, self._pad = model, prompts, pad
+
+    def read(self) -> torch.Tensor:
+        """The logits (rows, vocabulary) after each prompt, in float32."""
+        found = read_prompts(self._model, self._prompts, self._pad)
+        logits, self._cache, _, self._mask = found
+        return logits
+
+    def step(self, chosen: torch.Tensor) -> torch.Tensor:
+        """The logits (rows, vocabulary) behind a further token of each row."""
+        import torch
+
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        return last_logits(self._model, chosen[:, None], self._mask, self._cache)
+
+    def leave(self, going: torch.Tensor) -> None:
+        """Go on with some of the rows alone."""
+        self._cache.reorder_cache(going)
+        self._mask = self._mask[going]
 
 
 LEAVE_EVERY = 4

