@@ -166,7 +166,7 @@ class TermMatcher:
         found = dict.fromkeys(title for title, term in self._terms.items() if term.forms)
         if len(found) < len(self._terms):
             plain, content = _as_compared(text), content_lemmas(tokens())
-            beginnings = {plain[i : i + n] for i in range(len(plain)) for n in (1, 2)}
+            beginnings: set[Any] = {plain[i : i + n] for i in range(len(plain)) for n in (1, 2)}
             beginnings |= {*((lemma,) for lemma in content), *itertools.pairwise(content)}
             for beginning in beginnings & self._beginnings.keys():
                 found |= dict.fromkeys(self._beginnings[beginning])
@@ -175,7 +175,7 @@ class TermMatcher:
     @functools.cached_property
     def _beginnings(self) -> dict[Any, list[str]]:
         """The first two letters, or morphemes, of terms without forms → their titles."""
-        found = defaultdict(list)
+        found: dict[Any, list[str]] = defaultdict(list)
         for title, term in self._terms.items():
             for spelling in () if term.forms else term.spellings:
                 found[_as_compared(_fixed_parts(spelling.text)[0])[:2]].append(title)
