@@ -113,7 +113,7 @@ def test_rows_say_how_they_answer(models):
 
 def test_a_model_is_a_row_or_what_its_name_says(models, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    path = models(mine=TRAINED, paid={"answer": {"api": "gpt-4o"}})
+    path = models(mine=TRAINED, embedded=TRAINED, paid={"answer": {"api": "gpt-4o"}})
 
     def found(model, **given):
         how = answering_for(model, path=path, **given)

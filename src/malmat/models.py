@@ -255,8 +255,9 @@ def answering_for(
 ) -> Answering:
     """How ``model``, as given on a command line, answers.
 
-    A row's name means that row, unless it is asked for in another way than the row says: a
-    trained model that a server at ``base_url`` answers for is an API model. All else is a
+    ``embedded`` is the embedded model, of whatever rows have that name, too. Another row's name
+    means that row, unless it is asked for in another way than the row says: a trained model that
+    a server at ``base_url`` answers for is an API model. All else is a
     local model if it is ``embedded``, a path or a hub id, and an API model if it is not.
 
     Args:
@@ -268,7 +269,7 @@ def answering_for(
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL")
     kind = kind or ("api" if base_url else None)
-    if row := read_models(path).get(model):
+    if model != "embedded" and (row := read_models(path).get(model)):
         how = answering(model, row)
         if kind in (None, how.kind):
             return how
