@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
 from malmat.cli import parser, positive, run, show_table  # noqa: E402
+from malmat.files import write_json  # noqa: E402
 from malmat.train.optimizer import ROUNDED  # noqa: E402
 
 WAYS = {"float32": ("adamw_torch", None), "nearest": (ROUNDED[0], None), "stochastic": ROUNDED}
@@ -45,13 +46,19 @@ def arguments():
     options.add_argument("--batch_size", type=positive, default=4)
     options.add_argument("--held", type=positive, default=32, help="rows for the loss at the end")
     options.add_argument("--seed", type=int, default=3407)
+    options.add_argument("--device", help="default: the card where there is one")
+    options.add_argument("--output", help="a JSON file for the figures")
     return options.parse_args()
 
 
 def main() -> None:
+    import torch
+
     args = arguments()
+    args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     first_step(args)
     batches, held = read_batches(args)
+    found = []
     lines = [("rate", "weights", "lost", "written / meant", f"held loss, step {args.steps}")]
     for rate in args.learning_rates:
         for way in args.ways:
@@ -59,8 +66,12 @@ def main() -> None:
             figures = (f"{lost:.1%}", f"{written:.1%}", f"{after:.4f} (before {before:.4f})")
             lines.append((f"{rate:g}", way, *figures))
             print("  ".join(lines[-1]), flush=True)
+            one = {"rate": rate, "way": way, "lost": lost, "written": written}
+            found.append({**one, "before": before, "after": after})
     print()
     show_table(lines)
+    if args.output:
+        write_json(args.output, {"steps": args.steps, "figures": found})
 
 
 def first_step(args) -> None:
@@ -106,7 +117,7 @@ def train(args, way: str, rate: float, batches: list, held: list) -> tuple[float
 
     torch.compile = lambda step, **options: step  # compiling takes longer than 50 plain steps
     torch.manual_seed(args.seed)
-    model = load_model(args.model_name, dtype="float32", device="cpu").eval()  # no dropout
+    model = load_model(args.model_name, dtype="float32", device=args.device).eval()  # no dropout
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(weight.bfloat16())
@@ -116,7 +127,7 @@ def train(args, way: str, rate: float, batches: list, held: list) -> tuple[float
         stored = {name: torch.nn.Parameter(p.detach().bfloat16()) for name, p in stored.items()}
     optim, more = WAYS[way]
     config = TrainingArguments(
-        "unused", optim=optim, optim_args=more, learning_rate=rate, use_cpu=True, report_to="none"
+        "unused", optim=optim, optim_args=more, learning_rate=rate, report_to="none"
     )
     kind, options = Trainer.get_optimizer_cls_and_kwargs(config)
     optimizer = kind(list(stored.values()), **options, weight_decay=DECAY)
@@ -176,7 +187,11 @@ def summed_loss(model, batch: list[dict], *, mean: bool = False):
     from torch.nn.utils.rnn import pad_sequence
 
     ids, labels = (
-        pad_sequence([torch.tensor(row[key]) for row in batch], batch_first=True, padding_value=pad)
+        pad_sequence(
+            [torch.tensor(row[key], device=model.device) for row in batch],
+            batch_first=True,
+            padding_value=pad,
+        )
         for key, pad in (("input_ids", 0), ("labels", -100))
     )
     hidden = model.model(ids).last_hidden_state[:, :-1]  # right padding: nothing reads it

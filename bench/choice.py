@@ -21,7 +21,7 @@ from itertools import permutations
 from typing import Any
 
 from malmat.cli import ROOT, parser, positive, run
-from malmat.files import read_json
+from malmat.files import read_json, write_json
 from malmat.formats import read_pairs
 from malmat.lm.chat import encode_answers
 from malmat.lm.choice import Encoder, score_choices
@@ -41,6 +41,7 @@ def main() -> None:
     options.add_argument("--batch_size", type=positive, default=64)
     options.add_argument("--rounds", type=positive, default=2)
     options.add_argument("--arms", nargs="+", default=["label", "orders", "text"])
+    options.add_argument("--output", help="a JSON file for the figures")
     args = options.parse_args()
 
     tokenizer, model = load_tokenizer(args.model_name), load_model(args.model_name)
@@ -52,19 +53,20 @@ def main() -> None:
     }
     sizes = [len(encode_answers(tokenizer, messages, [])[0]) for messages, _ in arms["label"][1]]
     print(f"{len(sizes)} rows of {min(sizes)} to {max(sizes)} tokens on {model.device}")
-    for arm in args.arms:
-        compare(model, tokenizer, arm, *arms[arm], len(entries), args)
+    figures = {a: compare(model, tokenizer, a, *arms[a], len(entries), args) for a in args.arms}
+    if args.output:
+        write_json(args.output, figures)
 
 
 def compare(
     model: Any, tokenizer: Any, arm: str, score: str, rows: Rows, count: int, args: Any
-) -> None:
+) -> dict:
     """One kind of scoring both ways; ``count`` rows are asked about, each in several orders."""
     slow = label_alone if score == "label" else text_alone
     few = random.Random(2).sample(range(len(rows)), min(args.alone, len(rows)))
     slow(model, tokenizer, *rows[few[0]])
     batched(model, tokenizer, rows[:2], score, args.batch_size)
-    ratios = []
+    ratios, speeds = [], []
     parts = [few[n :: args.rounds] for n in range(args.rounds)]
     differences, same = [], 0
     for number, part in enumerate(filter(None, parts), 1):
@@ -72,6 +74,7 @@ def compare(
         found, whole = timed(lambda: batched(model, tokenizer, rows, score, args.batch_size))
         alone = [len(part) / len(rows) * count / seconds for seconds in alone]
         together = [count / seconds for seconds in whole]
+        speeds.append(together[0])
         ratios.append([b / a for a, b in zip(alone, together, strict=True)])
         print(
             f"{arm}, round {number}: one at a time {alone[0]:.3f} rows/s ({alone[1]:.3f} a CPU "
@@ -87,6 +90,8 @@ def compare(
         f"{arm}: median ratio {wall:.2f} ({processor:.2f} in CPU seconds), same pick in {same} of "
         f"{len(few)} rows, max |difference| of log-probabilities {max(differences):.1e}"
     )
+    figures = {"rows_per_s": statistics.median(speeds), "ratio": wall, "processor_ratio": processor}
+    return {**figures, "same": same, "of": len(few), "difference": max(differences)}
 
 
 def timed(work: Any) -> tuple[Any, tuple[float, float]]:

@@ -31,6 +31,7 @@ from choice import compare
 from malmat.cli import ROOT, parser, positive, run
 from malmat.evaluate.orders import orders_of, permuted
 from malmat.evaluate.task import registered_tasks
+from malmat.files import write_json
 
 SAMPLE = ROOT / "src" / "csat" / "sample"
 TASK = registered_tasks()["csat"]
@@ -45,6 +46,7 @@ def main() -> None:
     options.add_argument("--batch_size", type=positive, default=64)
     options.add_argument("--rounds", type=positive, default=2)
     options.add_argument("--apart", action="store_true", help="no copy is read for another")
+    options.add_argument("--output", help="a JSON file for what choose finds")
     args = options.parse_args()
     {"choose": choose, "prepare": prepare, "simulate": simulate}[args.what](args)
 
@@ -64,6 +66,7 @@ def choose(args: Any) -> None:
         copy = f"({number // len(sample())}) " if args.apart else ""
         items.append({**item, "passage": copy + item["passage"]})
     tokenizer, model = load_tokenizer(args.model_name), load_model(args.model_name)
+    figures = {}
     for name, permute in (("one order", None), ("cyclic orders", "cyclic")):
         rows = [
             (TASK.render(prompts, permuted(item, order), []), tuple(item["choices"]))
@@ -71,7 +74,9 @@ def choose(args: Any) -> None:
             for order in orders_of(len(item["choices"]), permute)
         ]
         print(f"{name}: {len(items)} items, {len(rows)} rows")
-        compare(model, tokenizer, name, "label", rows, len(items), args)
+        figures[name] = compare(model, tokenizer, name, "label", rows, len(items), args)
+    if args.output:
+        write_json(args.output, figures)
 
 
 def prepare(args: Any) -> None:

@@ -15,6 +15,7 @@ import statistics
 import time
 
 from malmat.cli import ROOT, parser, positive, run
+from malmat.files import write_json
 from malmat.formats import read_questions
 from malmat.lm.chat import encode_prompt, terminators
 from malmat.lm.generate import Sampling, answer_all
@@ -30,6 +31,7 @@ def main() -> None:
     options.add_argument("--batch_size", type=positive, help="default: found")
     options.add_argument("--max_new_tokens", type=positive, default=32)
     options.add_argument("--rounds", type=positive, default=3)
+    options.add_argument("--output", help="a JSON file for the figures")
     args = options.parse_args()
     import torch
     from transformers import GenerationConfig
@@ -82,11 +84,12 @@ def main() -> None:
 
     one_at_a_time(1)
     batched()
-    ratios = []
+    ratios, speeds = [], []
     for number in range(1, args.rounds + 1):
         (few, slow), (many, fast) = one_at_a_time(args.alone), batched()
         alone, together = args.alone / slow, args.questions / fast
         ratios.append(together / alone)
+        speeds.append((alone, together, many / fast))
         print(
             f"round {number}: one at a time {alone:.3f} items/s ({few / args.alone:.1f} tokens "
             f"each), batches {together:.3f} items/s ({many / args.questions:.1f} tokens each), "
@@ -94,6 +97,10 @@ def main() -> None:
             flush=True,
         )
     print(f"median ratio {statistics.median(ratios):.2f} on {model.device}")
+    if args.output:
+        names = ("alone_items_per_s", "batched_items_per_s", "batched_tokens_per_s")
+        figures = dict(zip(names, map(statistics.median, zip(*speeds, strict=True)), strict=True))
+        write_json(args.output, {"ratio": statistics.median(ratios), "ratios": ratios, **figures})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,6 +138,35 @@ def ending(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+@contextmanager
+def serving(command: list[str], **settings) -> Iterator[tuple[str, subprocess.Popen]]:
+    """The address of the page that a script serves, and its process: ended by the test, else with
+    SIGINT.
+
+    Args:
+        command: that gets a free port with ``--port``.
+        settings: of ``subprocess.Popen``.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = settings.pop("env", os.environ) | {"PYTHONUNBUFFERED": "1"}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    words = [*command, "--port", str(port)]
+    with ending(subprocess.Popen(words, env=environment, **output, **settings)) as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("open http"):
+                break
+        else:
+            raise AssertionError("".join(lines))
+        yield f"http://127.0.0.1:{port}", process
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -158,6 +158,14 @@ def test_the_anchors_are_balanced_and_probe_what_judges_fall_for(anchors):
     assert all(any("ᄀ" <= letter <= "ᇿ" for letter in row["answer"]) for row in written)
 
 
+def test_two_readers_graded_every_anchor_and_agree(anchors):
+    for name, least in (("understand", 0.9), ("usage", 0.98)):
+        rows = [row for row in anchors if row["task"] == name]
+        same = sum(row["second"] == row["target"] for row in rows)
+        assert all(type(row["second"]) is type(row["target"]) for row in rows)
+        assert same / len(rows) > least
+
+
 def test_no_anchor_would_be_kept_from_the_judge(anchors):
     """An answer that score.py never hands on (leaked, empty) says nothing about a judge."""
     assert [row["answer"] for row in anchors if run_on(row["answer"])] == []
@@ -310,6 +318,7 @@ def test_a_local_judge_is_checked_on_understanding(script, tmp_path, model_folde
         ({"title": "없는말"}, "title"),
         ({"grade": 6}, "grade"),
         ({"grade": "5"}, "grade"),
+        ({"second": 0}, "second"),
         ({"task": "other"}, "task"),
         ({"answer": ""}, "answer"),
     ],

@@ -29,6 +29,15 @@ def test_a_near_duplicate_is_found_whatever_its_spacing_and_laughter():
     assert index.find("점심은 회사에서 먹기로 했고 국숫집은 안 가") == []
 
 
+def test_among_many_like_texts_a_new_one_is_still_found_like_some():
+    index = NearDuplicates()
+    sizes = [len(index.add(f"{SENTENCES[0]} {number}")) for number in range(1000)]
+    assert min(sizes[1:]) > 0
+    assert max(sizes) <= 25 * 200, "each is held against the first of its buckets alone"
+    assert len(index.find(SENTENCES[0])) < 1000
+    assert index.find(SENTENCES[1]) == []
+
+
 def test_similarity_is_the_exact_jaccard_of_trigrams():
     one, two = "가나다라마바", "가나다라마사"
     index = NearDuplicates(threshold=0.5)

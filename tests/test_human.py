@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
 
@@ -18,7 +16,7 @@ from malmat.evaluate.results import ratings_path
 from malmat.files import digest, row_id, write_json, write_jsonl
 from malmat.journal import key_of
 from tasks import TASKS
-from tests.conftest import ROOT, ending
+from tests.conftest import ROOT, serving
 
 TERMS = "title,content\n갓생,부지런한 생활을 뜻한다.\n텅장,텅 빈 통장을 뜻한다.\n"
 MODELS = ("secret-alpha", "secret-beta")
@@ -60,31 +58,9 @@ def refused(results, *words) -> str:
     return result.stderr
 
 
-@contextmanager
 def served(results, *words):
-    """The page's address and its process, ended by the test, else with SIGINT."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        command(results, " ".join(MODELS), *words, "--port", port),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    with ending(process):
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("open http"):
-                break
-        else:
-            raise AssertionError("".join(lines))
-        yield f"http://127.0.0.1:{port}", process
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+    """The page's address and its process."""
+    return serving(command(results, " ".join(MODELS), *words))
 
 
 def rater(url: str):

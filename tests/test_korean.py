@@ -4,9 +4,11 @@ import itertools
 
 import pytest
 
+from malmat.formats import read_pairs, read_terms
 from malmat.text.duplicates import squeeze
 from malmat.text.korean import EMOJI, fold, hangul_share, has_final, normalize, with_particle
 from malmat.text.terms import TermMatcher
+from tests.conftest import ROOT
 
 CONJOINING = "\u110b\u110b \u1105\u110b"
 """ᄋᄋ ᄅᄋ as NFKC and some tokenizers leave them."""
@@ -39,6 +41,8 @@ def test_normalizing_twice_is_normalizing_once():
         ("ㅋㅠㅠ ㄱㅏ", "ㅋㅠㅠ ㄱㅏ"),  # no 큐ㅠ, no 가
         (CONJOINING, "ㅇㅇ ㄹㅇ"),
         ("\uffb7\uffb7", "ㅇㅇ"),  # half width
+        ("쌀ㆍ보리", "쌀·보리"),  # a vowel, typed for a middle dot
+        ("쌀\u119e보리", "쌀·보리"),
     ],
 )
 def test_folding_for_comparison(text, folded):
@@ -170,6 +174,20 @@ def test_forms_replace_the_search_and_runs_of_jamo_are_words():
     assert slang.find("아 ㅈ") == []
     assert slang.find("시험 1점") == []
     assert slang.find("시험 100점") == ["100점"]
+
+
+def test_all_terms_are_found_that_are_found_one_by_one():
+    """``find`` looks only at terms that begin as something in the text does."""
+    titles = [*TITLES, *(term["title"] for term in read_terms(ROOT / "src/data/terms.csv"))]
+    slang = TermMatcher({"title": title} for title in dict.fromkeys(titles))
+    texts = [text for text, _ in FOUND.values()]
+    texts += [
+        p["question"] + "\n" + p["answer"] for p in read_pairs(ROOT / "merged_final.json")[::100]
+    ]
+    texts += [" ".join(titles[n : n + 9]) for n in range(0, len(titles), 40)]
+    for text in [*texts, "ıſ TMİ ẞ GOOD"]:
+        expected = [title for title in slang._terms if slang.find(text, only=title)]
+        assert slang.find(text) == expected
 
 
 def test_emoji_are_no_typing_habits():

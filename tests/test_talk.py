@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 
 import pytest
-from conftest import ROOT, ending
+from conftest import ROOT, ending, serving
 from fake_llm import FakeLLM
 
 from chat_models import checked
@@ -234,36 +233,15 @@ def test_a_visitor_talks_stops_and_saves(model_folder, marker):
 def test_the_page_is_served_and_answers(tmp_path, tuned, model_folder, terms_file):
     from gradio_client import Client
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ("--compare", model_folder, "--terms", terms_file, "--web", "--port", port)
-    with ending(
-        subprocess.Popen(
-            command(tuned, *words),
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    ) as process:
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("open http"):
-                break
-        else:
-            raise AssertionError("".join(lines))
-        page = Client(f"http://127.0.0.1:{port}", verbose=False, analytics_enabled=False)
+    words = ("--compare", model_folder, "--terms", terms_file, "--web")
+    with serving(command(tuned, *words), cwd=tmp_path, env=environment()) as (url, _):
+        page = Client(url, verbose=False, analytics_enabled=False)
         said = ("갓생 살자", WORDING, 0.5, 0.8, 20, 1.1, 8, 1)
         box, shown, _ = page.predict(*said, api_name="/say")
         assert box == ""
         assert 'data-meaning="갓생: 알찬 삶이다."' in str(shown)
         for name in ("tiny-llama", "tuned"):
             assert f'<div class="name">{name}</div>' in str(shown)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
 
 
 def test_wording_keeps_other_braces():

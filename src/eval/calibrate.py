@@ -33,7 +33,8 @@ from malmat.cli import (
 )
 from malmat.errors import InputError
 from malmat.evaluate import results
-from malmat.evaluate.anchors import reached, read_anchors, tables
+from malmat.evaluate.agreement import text_of
+from malmat.evaluate.anchors import SECOND, reached, read_anchors, tables
 from malmat.evaluate.run_record import refuse_another_scorers
 from malmat.evaluate.scorers import Scorer, reads_only, resolve_scorer, suits, timed_verdicts
 from malmat.evaluate.task import Row, Task
@@ -130,6 +131,9 @@ def show(scored: results.Run, result: dict) -> None:
     print(f"{scored.scorer}, {scored.task.name}: {total}")
     for table in tables(scored, result):
         show_table([("", *line) for line in table])
+    if second := result.get(SECOND):
+        alike, kappa = text_of(second["exact"]), text_of(second, "kappa")
+        print(f"  a second reader of the anchors: {alike} alike, kappa {kappa}")
     for row in result["not_scored"]:
         print(f"  not scored: {row['status']}, {row['answer'][:40]!r} ({row['id']})")
 

@@ -92,7 +92,7 @@ def main() -> None:
         from human_page import serve
 
         blocks = page(models, conversation, marker, saved)
-        serve(blocks, args.host, args.port, css="chat.css", js=None)
+        serve(blocks, args.host, args.port, css="chat.css", js="")
         return
     print(COMMANDS)
     terminal(models, conversation, marker)

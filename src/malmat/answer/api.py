@@ -36,6 +36,7 @@ from malmat.answer.request import (
 from malmat.answer.retry import Abandoned, retrying
 from malmat.errors import StopRunning
 from malmat.journal import Journal
+from malmat.progress import Progress
 
 UNREADABLE_TRIES = 3
 
@@ -72,11 +73,8 @@ class ApiEngine(Engine):
         total: int | None = None,
     ) -> Iterator[Iterator[dict]]:
         """As ``Engine.answers``. StopRunning: quota spent, the breaker, or ``max_cost``."""
-        from tqdm import tqdm
-
         workers = self.concurrency if total is None else max(1, min(self.concurrency, total))
-        # A run that finds everything in the journal is over before the bar is due.
-        bar = tqdm(total=total, desc=label, unit="item", mininterval=0.5, delay=0.5)
+        bar = Progress(total, label=label)
         meter = meter or Meter(self.name)
         run = _Run(self.model, requests, journal, accept, meter, bar, workers)
         with (
@@ -104,7 +102,7 @@ class _Run:
         journal: Journal,
         accept: Accept | None,
         meter: Meter,
-        bar: Any,
+        bar: Progress,
         workers: int,
     ):
         self.stop = threading.Event()
@@ -165,7 +163,7 @@ class _Run:
             self._journal.append(with_earlier_usage(record, self._journal))
             self._under_way.pop(record["key"]).set_result(None)
             if self._meter.cost is not None:
-                self._bar.set_postfix_str(f"${self._meter.cost:.4f}", refresh=False)
+                self._bar.note(f"${self._meter.cost:.4f}")
             self._bar.update()
             self._show(record)
             self._stop_at(self._breaker.problem(record) or self._meter.problem())

@@ -12,6 +12,7 @@ from malmat.answer.request import Accept, Engine, Request, checked, request_key
 from malmat.errors import InputError
 from malmat.journal import Journal
 from malmat.lm.gguf_tokenizer import is_gguf
+from malmat.progress import Progress
 
 if TYPE_CHECKING:
     from malmat.lm.generate import Sampling
@@ -200,12 +201,10 @@ def journal_missing(
         meter: counts their tokens.
         label: names the progress bar.
     """
-    from tqdm import tqdm
-
     known = sum(key in journal for key in keys)
     if known == len(keys):
         return
-    with tqdm(total=len(keys), initial=known, desc=label, unit="item") as bar:
+    with Progress(len(keys), done=known, label=label) as bar:
         for batch in compute():
             journal.extend(batch)
             if meter is not None:

@@ -21,6 +21,9 @@ LABELS = {
     "recall": "recall",
 }
 
+SECOND = "second"
+"""The field of an anchor with the verdict of a second reader, who did not see the first."""
+
 
 def read_anchors(
     path: str | Path, tasks: Mapping[str, Task], terms: list[dict], terms_path: str | Path
@@ -44,9 +47,10 @@ def read_anchors(
             fields["title"] = str
         check_fields(row, fields, path=path, line=line)
         target, title = row[task.anchor], row.get("title")
-        if not task.scale.is_label(target):
-            problem = f"{target!r} is not on the scale of {task.name}"
-            raise InputError(problem, path=path, line=line, field=task.anchor)
+        for name in (task.anchor, SECOND):
+            if name in row and not task.scale.is_label(row[name]):
+                problem = f"{row[name]!r} is not on the scale of {task.name}"
+                raise InputError(problem, path=path, line=line, field=name)
         if title and title not in meanings:
             problem = f"the term '{title}' is not in {terms_path}"
             raise InputError(problem, path=path, line=line, field="title")
@@ -57,6 +61,7 @@ def read_anchors(
             "title": title,
             "content": meanings.get(title),
             "target": target,
+            SECOND: row.get(SECOND),
             "status": "ok",
         }
         if anchor["id"] in anchors:
@@ -70,7 +75,8 @@ def reached(run: Run) -> dict:
 
     Returns:
         What ``agreement`` gives, of all anchors and, in ``probes``, of each probe; where the
-        scale is of grades also ``score_of_grade``: the mean verdict on the anchors of each.
+        scale is of grades also ``score_of_grade``: the mean verdict on the anchors of each; and
+        ``second``: how far a second reader's verdicts agree, the bound of what can be reached.
     """
     probes = sorted({row["probe"] for row in run.rows.values()})
     figures = {**_agreement(run), "probes": {name: _agreement(run, probe=name) for name in probes}}
@@ -78,15 +84,22 @@ def reached(run: Run) -> dict:
         figures["score_of_grade"] = {
             f"{grade:g}": run.summary(target=grade) for grade in run.task.scale.ticks
         }
+    if any(row.get(SECOND) is not None for row in run.rows.values()):
+        figures[SECOND] = _agreed(run, {row["id"]: row[SECOND] for row in run.rows.values()})
     return figures
 
 
 def _agreement(run: Run, **wanted: Any) -> dict:
+    return _agreed(run, run.values(**wanted), **wanted)
+
+
+def _agreed(run: Run, verdicts: Mapping[str, Any], **wanted: Any) -> dict:
+    """The agreement of verdicts by id, None where there is none, with the right ones."""
     rows = run.where(**wanted)
     return agreement(
         run.task.scale,
         {row["id"]: row["target"] for row in rows},
-        run.values(**wanted),
+        verdicts,
         {row["id"]: cluster(row) for row in rows},
     )
 

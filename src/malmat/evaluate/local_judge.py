@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from malmat.evaluate.task import Row
 from malmat.journal import Journal, key_of
 from malmat.lm.load import fingerprint
+from malmat.progress import Progress
 from malmat.prompts import fill
 
 
@@ -59,30 +60,28 @@ def _weigh_digits(
     batch_size: int,
 ) -> None:
     """Journal the probabilities of the digits 1 to 5 after each row's messages."""
-    from tqdm import tqdm
-
     from malmat.lm.choice import choice_probabilities
     from malmat.lm.load import load_model, load_tokenizer
 
     tokenizer, model = load_tokenizer(model_name), load_model(model_name)
     order = list(messages)
-    bar = tqdm(total=len(order), initial=len(order) - len(missing), desc="judge", unit="item")
     # Batches are cut from all answers, done or not, so that a resumed run pads alike.
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        if not set(batch) & missing:
-            continue
-        conversations = [messages[row_id] for row_id in batch]
-        table = choice_probabilities(
-            model, tokenizer, conversations, list("12345"), batch_size=len(batch)
-        )
-        journal.extend(
-            {"key": keys[i], "id": i, "probabilities": [round(p, 6) for p in row]}
-            for i, row in zip(batch, table, strict=True)
-            if i in missing
-        )
-        bar.update(len(batch))
-    bar.close()
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    with Progress(len(order), done=len(order) - len(missing), label="judge") as bar:
+        for batch in batches:
+            wanted = [row_id for row_id in batch if row_id in missing]
+            if not wanted:
+                continue
+            conversations = [messages[row_id] for row_id in batch]
+            table = choice_probabilities(
+                model, tokenizer, conversations, list("12345"), batch_size=len(batch)
+            )
+            journal.extend(
+                {"key": keys[i], "id": i, "probabilities": [round(p, 6) for p in row]}
+                for i, row in zip(batch, table, strict=True)
+                if i in missing
+            )
+            bar.update(len(wanted))
 
 
 # A chat template's own markup, spelt out in an answer, would be read as tokens:

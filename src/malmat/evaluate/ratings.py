@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any, TypeVar
 
 from malmat.errors import InputError
 from malmat.evaluate.agreement import agreement, krippendorff_alpha
@@ -24,6 +25,8 @@ SKIPPED = "refused"
 
 Place = tuple[str, str]
 """Whose answer to what: model and row id."""
+
+Unit = TypeVar("Unit", bound=Hashable)
 
 
 def rating_key(task: Task, model: str, row: Row) -> str:
@@ -76,17 +79,33 @@ def read_ratings(path: str | Path, task: Task) -> Ratings:
     Raises:
         InputError: a line that is no rating, or several raters in one file.
     """
-    records: dict[str, dict] = {}
     fields = dict.fromkeys(("key", "id", "model", "rater"), str)
+    return Ratings(task, *read_records(path, fields, task.scale.is_label))
+
+
+def read_records(
+    path: str | Path, fields: Mapping[str, type], is_rating: Callable[[Any], bool]
+) -> tuple[str, dict[str, dict]]:
+    """The rater of a file ("" where it is empty), and key → the last line of that key.
+
+    ``rating`` is None where the rater skipped.
+
+    Args:
+        fields: that each line has, ``key`` and ``rater`` among them.
+
+    Raises:
+        InputError: a line that is no rating, or several raters in one file.
+    """
+    records: dict[str, dict] = {}
     for line, row in read_rows(path):
         check_fields(row, fields, path=path, line=line)
         rating = row.setdefault("rating", None)
-        if rating is not None and not task.scale.is_label(rating):
+        if rating is not None and not is_rating(rating):
             raise InputError("not a rating", path=path, line=line, field="rating")
         records[row["key"]] = row
     rater = next(iter(records.values()))["rater"] if records else ""
     check_rater(records.values(), rater, path)
-    return Ratings(task, rater, records)
+    return rater, records
 
 
 def check_rater(records: Iterable[Mapping], rater: str, path: str | Path) -> None:
@@ -144,18 +163,37 @@ def summarize(
             model: _mean(task, model, together)
             for model in sorted({model for model, _ in together})
         },
-        "alpha": krippendorff_alpha(
-            [
-                [v for column in values.values() if (v := column.get(place)) is not None]
-                for place in together
-            ]
-        ),
+        **between_raters(task.scale, values, clusters),
+        "judges": {judge: found for judge, found in judges.items() if found["n_total"]},
+    }
+
+
+def between_raters(
+    scale: Scale,
+    columns: Mapping[str, Mapping[Unit, float | None]],
+    clusters: Mapping[Unit, str],
+) -> dict:
+    """How far raters agree with one another.
+
+    Args:
+        columns: rater → what was rated → the value, None where it was skipped.
+        clusters: all that was rated → what it is about.
+
+    Returns:
+        ``alpha`` (Krippendorff's, of all) and ``pairs`` (``agreement`` of each two on what both
+        rated).
+    """
+    units = [
+        [v for column in columns.values() if (v := column.get(unit)) is not None]
+        for unit in clusters
+    ]
+    return {
+        "alpha": krippendorff_alpha(units),
         "pairs": [
             {"raters": [first, second], "n_common": found["n_scored"], **found}
-            for first, second in combinations(sorted(values), 2)
-            for found in [agreement(task.scale, values[first], values[second], clusters)]
+            for first, second in combinations(sorted(columns), 2)
+            for found in [agreement(scale, columns[first], columns[second], clusters)]
         ],
-        "judges": {judge: found for judge, found in judges.items() if found["n_total"]},
     }
 
 

@@ -24,7 +24,7 @@ from malmat.dialogues import as_answer
 from malmat.errors import InputError
 from malmat.evaluate import stats
 from malmat.evaluate.items import complete, items_of
-from malmat.evaluate.task import Row, Task, cluster
+from malmat.evaluate.task import Named, Row, Task, cluster
 from malmat.files import check_fields, plain_name, read_json, read_rows, row_id, write_json
 from malmat.formats import STATUSES
 from malmat.lm.chat import run_on
@@ -48,7 +48,7 @@ def scores_path(root: str | Path, task: Task, model: str, scorer: str) -> Path:
     return folder / f"{plain_name(model)}_{task.name}_{judge}_score_results.json"
 
 
-def ratings_path(root: str | Path, task: Task, rater: str) -> Path:
+def ratings_path(root: str | Path, task: Named, rater: str) -> Path:
     """Where a rater's ratings lie, whatever letters the name has.
 
     Raises:
@@ -60,7 +60,7 @@ def ratings_path(root: str | Path, task: Task, rater: str) -> Path:
     return Path(root) / task.name / "human_results" / f"{name}_{task.name}_ratings.jsonl"
 
 
-def ratings_files(root: str | Path, task: Task) -> list[Path]:
+def ratings_files(root: str | Path, task: Named) -> list[Path]:
     """The files of all raters."""
     return sorted((Path(root) / task.name / "human_results").glob(f"*_{task.name}_ratings.jsonl"))
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 from malmat.cli import ROOT
 from malmat.errors import InputError
@@ -124,6 +124,13 @@ class Asked:
     rules: Callable[[dict[str, str]], str]
     shows_meaning: bool = False
     shows_terms: bool = False
+
+
+class Named(Protocol):
+    """What has a folder of its own in the results: a task, or what else raters are asked."""
+
+    @property
+    def name(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -279,19 +279,18 @@ def load_model(
     quiet()
     if is_gguf(name):
         return GgufModel(name)
-    source = resolve(name)
-    if base_of(source):
+    if base_of(source := resolve(name)):
         if adapter:
             raise InputError("is an adapter itself", field="model_name", path=name)
         name, adapter = base_of(source) or name, source
         source = resolve_base(adapter)
     if adapter:
         check_base(adapter, source if name != EMBEDDED else name)
-    dtype = default_dtype() if dtype == "auto" else dtype
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype), **_placed(device, packed=packed)}
-    if quantization:
-        options["quantization_config"] = quantized(quantization, options["dtype"])
+    number = getattr(torch, default_dtype() if dtype == "auto" else dtype)
+    options: dict[str, Any] = {"dtype": number, **_placed(device, packed=packed)}
     options |= {"trust_remote_code": trust_remote_code, "revision": revision}
+    if quantization:
+        options["quantization_config"] = quantized(quantization, number)
     try:
         if trust_remote_code:
             mend_tied_weights(source, revision)

@@ -37,12 +37,8 @@ def _kiwi() -> Any:
 
 
 def comparable(text: str) -> str:
-    """The text as it is indexed: folded, in small letters.
-
-    The letter ㆍ (arae-a), which people type for a middle dot, is one: folded, it would become a
-    vowel and join the words that it divides.
-    """
-    return fold(valid_text(text).replace("ㆍ", "·")).lower()
+    """The text as it is indexed: folded, in small letters."""
+    return fold(valid_text(text)).lower()
 
 
 def sentence_ends(text: str) -> list[int]:

@@ -36,6 +36,12 @@ _MOST = 128
 alike share as they share all (Broder's bottom sketch). Longer texts would take as much longer."""
 
 
+_BUCKET = 200
+"""Texts that a bucket takes. Where more share one, it tells them apart no more: among thousands of
+like texts (a template with a word exchanged) each would be held against all others. One that comes
+later is still held against the first of each of its buckets."""
+
+
 _CACHE_KIB = 16384
 """Memory of the database."""
 
@@ -97,7 +103,7 @@ class NearDuplicates:
     def find(self, text: str) -> list[tuple[int, float]]:
         """(number, similarity) of the texts like this one, the most similar first."""
         plain = squeeze(text)
-        return self._find(plain, self._keys(plain))
+        return self._like(plain, set().union(*self._buckets(plain).values()))
 
     def add(self, text: str, *, only_new: bool = False) -> list[tuple[int, float]]:
         """Add a text, numbered from 0 in order; what ``find`` gave before it was added.
@@ -106,26 +112,37 @@ class NearDuplicates:
             only_new: leave out a text that something was found for.
         """
         plain = squeeze(text)
-        keys = self._keys(plain)
-        found = self._find(plain, keys)
+        buckets = self._buckets(plain)
+        found = self._like(plain, set().union(*buckets.values()))
         if found and only_new:
             return found
         self._base.execute("INSERT INTO texts VALUES (?, ?)", (self._count, plain))
         self._base.executemany(
-            "INSERT OR IGNORE INTO bands VALUES (?, ?)", [(key, self._count) for key in keys]
+            "INSERT INTO bands VALUES (?, ?)",
+            [(key, self._count) for key, inside in buckets.items() if len(inside) < _BUCKET],
         )
         self._count += 1
         return found
 
-    def _find(self, plain: str, keys: list[int]) -> list[tuple[int, float]]:
-        if not keys:
+    def _buckets(self, plain: str) -> dict[int, list[int]]:
+        """The buckets of a text, each with the numbers of the texts that are in it."""
+        buckets: dict[int, list[int]] = {key: [] for key in self._keys(plain)}
+        marks = ", ".join("?" * len(buckets))
+        for key, number in self._base.execute(
+            f"SELECT band, number FROM bands WHERE band IN ({marks})", list(buckets)
+        ):
+            buckets[key].append(number)
+        return buckets
+
+    def _like(self, plain: str, candidates: set[int]) -> list[tuple[int, float]]:
+        """(number, similarity) of the candidates that are near, the most similar first."""
+        if not candidates:
             return []
         rows = self._base.execute(
-            "SELECT number, plain FROM texts WHERE number IN "
-            f"(SELECT number FROM bands WHERE band IN ({', '.join('?' * len(keys))}))",
-            keys,
-        ).fetchall()
-        grams = _grams(plain) if rows else frozenset()
+            f"SELECT number, plain FROM texts WHERE number IN ({', '.join('?' * len(candidates))})",
+            sorted(candidates),
+        )
+        grams = _grams(plain)
         measured = ((number, similarity(grams, _grams(other))) for number, other in rows)
         found = [pair for pair in measured if pair[1] >= self._threshold]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))

@@ -15,6 +15,9 @@ _JAMO |= {  # trailing consonants, U+11A8…, by the name they share with the le
 }
 
 
+_DOTS = {0x318D: "·", 0x119E: "·", 0x11A2: "··"}
+
+
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]")
 """Pictographs and their joiners (not ♥-free typing habits such as ㅋㅋ or ^^)."""
 
@@ -64,9 +67,11 @@ def is_blank(text: str) -> bool:
 def fold(text: str) -> str:
     """The text for comparison: ``normalize``, and compatibility forms such as Ｔ and ① as T and 1.
 
-    Jamo are spared: under NFKC ㅋㅠ would become 큐.
+    Jamo are spared: under NFKC ㅋㅠ would become 큐. The vowel ㆍ (arae-a), which people type for a
+    middle dot, becomes one.
     """
-    folded = re.sub("[^ㄱ-ㅣ]+", lambda m: unicodedata.normalize("NFKC", m[0]), normalize(text))
+    dotted = normalize(text).translate(_DOTS)
+    folded = re.sub("[^ㄱ-ㅣ]+", lambda m: unicodedata.normalize("NFKC", m[0]), dotted)
     return normalize(folded)
 
 

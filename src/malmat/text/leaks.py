@@ -7,8 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from malmat.errors import InputError
+from malmat.progress import tracked
 from malmat.text.duplicates import THRESHOLD, NearDuplicates
 from malmat.text.terms import TermMatcher
+
+MOST = 5
+"""Texts named that one of a row's is like: among many like ones, all would be as many as rows times
+held-out rows."""
 
 
 def find_leaks(
@@ -31,26 +36,26 @@ def find_leaks(
 
     Returns:
         ``{id, title, question, answer, kind, found}`` each; ``kind`` is ``held-out term``,
-        ``evaluation question`` or ``held-out row``.
+        ``evaluation question`` or ``held-out row``. Of texts that one of the row's is like, the
+        ``MOST`` that are most alike are named.
     """
     leaks: list[dict] = []
-    matcher = TermMatcher(terms)
-    index, sources = NearDuplicates(threshold), []
-    for question in questions:
-        index.add(question)
-        sources.append(("evaluation question", question))
+    matcher, index = TermMatcher(terms), NearDuplicates(threshold)
+    shown = {("evaluation question", question): question for question in questions}
     for pair in held:
         for one, two in pairwise(_turns(pair)):
-            index.add(one + two)
-            sources.append(("held-out row", f"{one} / {two}"))
-    for pair in train:
+            shown.setdefault(("held-out row", one + two), f"{one} / {two}")
+    for _, text in shown:
+        index.add(text)
+    sources = [(kind, found) for (kind, _), found in shown.items()]
+    for pair in tracked(list(train), "leaks", "pair"):
         row = {name: pair[name] for name in ("id", "title", "question", "answer")}
         turns = _turns(pair)
         for title in matcher.find("\n".join(turns)):
             leaks.append({**row, "kind": "held-out term", "found": title})
         if sources:
             texts = dict.fromkeys([*turns, *(one + two for one, two in pairwise(turns))])
-            for number in sorted({n for text in texts for n, _ in index.find(text)}):
+            for number in sorted({n for text in texts for n, _ in index.find(text)[:MOST]}):
                 kind, found = sources[number]
                 leaks.append({**row, "kind": kind, "found": found})
     return leaks

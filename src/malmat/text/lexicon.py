@@ -116,6 +116,10 @@ class SlangLexicon(TermMatcher):
         """The spellings of a term: those of its title, and others that its explanation names."""
         return [spelling.text for spelling in self._terms[title].spellings]
 
+    def _candidates(self, text: str, tokens: Tokens) -> Iterable[str]:
+        """All: an explanation, or a compound, may show a term that is spelt in another way."""
+        return self._terms
+
     def _before_words_are_added(self, kiwi: Any) -> None:
         self._explained = {
             title: {token.form for token in kiwi.tokenize(text) if _tells(token)}

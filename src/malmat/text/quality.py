@@ -11,6 +11,7 @@ from malmat.dialogues import is_nested, pairs_of_row
 from malmat.errors import InputError
 from malmat.files import read_rows
 from malmat.parse import named
+from malmat.progress import tracked
 from malmat.schema import Row, Text, validate
 from malmat.text.duplicates import NearDuplicates, squeeze
 from malmat.text.korean import EMOJI, hangul_share, normalize
@@ -120,7 +121,7 @@ def term_positions(pairs: list[dict], listed: list[dict]) -> list[str]:
     titles = dict.fromkeys(pair["title"].strip() for pair in pairs)
     matcher = TermMatcher(known.get(title, {"title": title}) for title in titles)
     positions = []
-    for pair in pairs:
+    for pair in tracked(pairs, "terms", "pair"):
         in_q, in_a = (matcher.find(pair[name], only=pair["title"].strip()) for name in ("q", "a"))
         positions.append("both" if in_q and in_a else "q" if in_q else "a" if in_a else "none")
     return positions
@@ -135,20 +136,22 @@ def position_faults(pairs: list[dict], positions: list[str]) -> Iterator[Fault]:
 
 def duplicate_faults(pairs: list[dict], threshold: float) -> Iterator[Fault]:
     """Pairs that repeat an earlier one, to the letter or nearly (Jaccard ≥ ``threshold``)."""
-    index, exact = NearDuplicates(threshold), dict[str, str]()
-    for pair in pairs:
+    index, indexed, exact = NearDuplicates(threshold), list[dict](), dict[str, str]()
+    for pair in tracked(pairs, "duplicates", "pair"):
         key = squeeze(pair["q"]) + "\0" + squeeze(pair["a"])
-        earlier = index.add(pair["q"] + pair["a"])
         if key in exact:
             yield "exact duplicate", _row(pair, of=exact[key])
-        elif earlier:
+            continue
+        exact[key] = f"{pair['title']} {pair['number']}"
+        earlier = index.add(pair["q"] + pair["a"])
+        indexed.append(pair)
+        if earlier:
             number, similarity = earlier[0]
-            other = pairs[number]
+            other = indexed[number]
             where = "in the term" if other["title"] == pair["title"] else "across terms"
             of = f"{other['title']} {other['number']}: {other['q']} / {other['a']}"
             row = _row(pair, of=of, similarity=round(similarity, 3))
             yield f"near-duplicate {where}", row
-        exact.setdefault(key, f"{pair['title']} {pair['number']}")
 
 
 def _opening(text: str, title: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -89,6 +91,7 @@ class TermMatcher:
             )
             for term in terms
         }
+        self._places = {title: place for place, title in enumerate(self._terms)}
 
     def _spellings(self, term: dict) -> list[str]:
         return spellings(term["title"])
@@ -140,13 +143,13 @@ class TermMatcher:
         if _letters(folded := fold(text)) != _letters(texts[0]):  # ＴＭＩ as TMI
             texts.append(folded)
         shown = {title for one in texts for title in self._find(one, only)}
-        return [title for title in (self._terms if only is None else [only]) if title in shown]
+        return sorted(shown, key=self._places.__getitem__)
 
     def _find(self, text: str, only: str | None) -> list[str]:
         squeezed = re.sub(r"\s+", "", text)
         tokens = functools.cache(lambda: self._kiwi.tokenize(text))
         found = []
-        for title in self._terms if only is None else [only]:
+        for title in self._candidates(text, tokens) if only is None else [only]:
             term = self._terms[title]
             if term.forms:
                 hit = any(form.search(squeezed) for form in term.forms)
@@ -155,6 +158,30 @@ class TermMatcher:
                 hit = self._stands(term, text, tokens)
             if hit:
                 found.append(title)
+        return found
+
+    def _candidates(self, text: str, tokens: Tokens) -> Iterable[str]:
+        """Titles of the terms that may stand in the text: without this, rows times terms would be
+        looked at."""
+        found = dict.fromkeys(title for title, term in self._terms.items() if term.forms)
+        if len(found) < len(self._terms):
+            plain, content = _as_compared(text), content_lemmas(tokens())
+            beginnings: set[Any] = {plain[i : i + n] for i in range(len(plain)) for n in (1, 2)}
+            beginnings |= {*((lemma,) for lemma in content), *itertools.pairwise(content)}
+            for beginning in beginnings & self._beginnings.keys():
+                found |= dict.fromkeys(self._beginnings[beginning])
+        return found
+
+    @functools.cached_property
+    def _beginnings(self) -> dict[Any, list[str]]:
+        """The first two letters, or morphemes, of terms without forms → their titles."""
+        found: dict[Any, list[str]] = defaultdict(list)
+        for title, term in self._terms.items():
+            for spelling in () if term.forms else term.spellings:
+                found[_as_compared(_fixed_parts(spelling.text)[0])[:2]].append(title)
+                for lemmas in self._lemmas(spelling):
+                    alone = len(lemmas) == 1 or lemmas[1][1] == "*"
+                    found[tuple(lemmas[: 1 if alone else 2])].append(title)
         return found
 
     def _stands_beside_forms(self, term: ListedTerm, text: str, tokens: Tokens) -> bool:
@@ -173,6 +200,11 @@ class TermMatcher:
 
 def _letters(text: str) -> str:
     return re.sub(r"\W+", "", text)
+
+
+def _as_compared(text: str) -> str:
+    """Without spaces, and with letters alike that a pattern takes for alike (IGNORECASE)."""
+    return re.sub(r"[\s\u0307]+", "", text.casefold()).replace("ı", "i")
 
 
 def is_word(match: re.Match, text: str) -> bool:
@@ -195,8 +227,13 @@ def contains_any(tokens: list, lemmas: list[Lemmas]) -> bool:
     """Whether one of the sequences of lemmas stands among the content morphemes."""
     if not lemmas:
         return False
-    content = [(t.form, t.tag[0]) for t in tokens if not t.tag.startswith(_SKIP)]
+    content = content_lemmas(tokens)
     return any(_contains(content, sequence) for sequence in lemmas)
+
+
+def content_lemmas(tokens: list) -> Lemmas:
+    """A text's morphemes without its particles, endings and marks."""
+    return [(t.form, t.tag[0]) for t in tokens if not t.tag.startswith(_SKIP)]
 
 
 def spellings(title: str) -> list[str]:
@@ -214,8 +251,11 @@ def _parts(surface: str) -> list[str]:
 
 def plain_text(surface: str) -> str:
     """The surface without its placeholders and the marks around it."""
-    fixed = " ".join(part.strip() for part in _parts(surface) if part.strip("\x00 "))
-    return fixed.strip("~∼～?!.… ")
+    return " ".join(_fixed_parts(surface)).strip("~∼～?!.… ")
+
+
+def _fixed_parts(surface: str) -> list[str]:
+    return [part.strip() for part in _parts(surface) if part.strip("\x00 ")]
 
 
 def is_content(token: Any) -> bool:

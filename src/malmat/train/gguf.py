@@ -54,9 +54,8 @@ def _packaged() -> str | None:
     """The converter in an installed package."""
     for module, inside in PACKAGES.items():
         spec = find_spec(module)
-        if spec is None or not (spec.submodule_search_locations or spec.origin):
-            continue
-        for place in spec.submodule_search_locations or [str(spec.origin)]:
+        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+        for place in filter(None, places):
             folder = Path(place) if Path(place).is_dir() else Path(place).parent
             if (folder / inside / CONVERTER).is_file():
                 return str(folder / inside / CONVERTER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -176,6 +177,9 @@ def _arguments(job: Job, eval_on_start: bool = False) -> Any:
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         report_to=settings.report_to,
+        run_name=settings.output.name,
+        project="malmat",  # of trackio; W&B's is WANDB_PROJECT
+        disable_tqdm=not sys.stderr.isatty(),
         dataloader_pin_memory=on_gpu,
         ddp_find_unused_parameters=False,
         **own,
@@ -193,7 +197,7 @@ def _trainer(job: Job, arguments: Any, before: Any) -> Any:
     from malmat.train import trainers
 
     settings = job.settings
-    callbacks: list = [trainers.Checkpoints(settings.output)]
+    callbacks: list = [trainers.Checkpoints(settings.output), trainers.Lines()]
     if settings.early_stopping_patience:
         stopping = EarlyStoppingCallback(settings.early_stopping_patience)
         if before:  # Trainer starts counting anew

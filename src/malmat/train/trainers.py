@@ -31,6 +31,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import selective_log_softmax_and_entropy
 
 from malmat.lm.chat import IGNORE
+from malmat.progress import Log
 from malmat.train.checkpoints import is_whole, seal
 from malmat.train.order import ByEpoch
 from malmat.train.packing import why_padded
@@ -322,6 +323,16 @@ def _without_dropout(model: torch.nn.Module) -> None:
                 setattr(place, name, 0.0)
         if isinstance(place, torch.nn.modules.dropout._DropoutNd):
             place.p = 0.0
+
+
+class Lines(TrainerCallback):
+    """In a log file, the steps done with their rate and the time left."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._log = Log(state.max_steps, done=state.global_step, label="train", unit="step")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._log.update()
 
 
 class Checkpoints(TrainerCallback):
