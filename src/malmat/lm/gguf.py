@@ -19,7 +19,7 @@ from malmat.lm.gguf_tokenizer import GgufTokenizer, library, load_file
 if TYPE_CHECKING:
     import torch
 
-    from malmat.lm.branches import Prompt
+    from malmat.lm.branches import Branch, Prompt
 
 MOST_ROWS = 32
 """Sequences written side by side: beyond it the CPU writes hardly more tokens a second."""
@@ -119,7 +119,7 @@ class GgufModel:
         longest = max(prompt.longest for prompt in prompts)
         behind = max(sum(len(b.ids) for b in prompt.branches) for prompt in prompts)
         context = self._context(SHARED_ROWS, longest + behind, shared=True)
-        found: list[Any] = []
+        found: list[list[list[list[float]]]] = []
         before: list[int] = []
         for prompt in prompts:
             kept = min(common([before, prompt.ids]), len(prompt.ids) - 1) if before else 0
@@ -152,7 +152,7 @@ def _branches(context: Context, prompt: Prompt, logits: torch.Tensor) -> list[li
     found = [[[next(values) for _ in want]] for want in firsts]
     waiting = [(number, branch) for number, branch in enumerate(prompt.branches) if branch.ids]
     while waiting:
-        some: list[Any] = []
+        some: list[tuple[int, Branch]] = []
         places = 0
         while waiting and len(some) < SHARED_ROWS - 1:
             places += len(waiting[0][1].ids)

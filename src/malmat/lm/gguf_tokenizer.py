@@ -77,18 +77,27 @@ def library() -> Any:
         InputError: they are installed and cannot be loaded.
     """
     try:
-        import llama_cpp
         from llama_cpp import llama_cpp as bindings
     except Exception as error:  # the shared library may miss one of its own
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"llama-cpp-python cannot be loaded: {reason}") from None
-    if not _SILENT:
-        llama_cpp._logger.set_verbose(False)
-        _SILENT.append(True)
+    if not _LOG:
+        _LOG.append(bindings.llama_log_callback(_note))  # lives as long as llama.cpp may call it
+        bindings.llama_log_set(_LOG[0], ctypes.c_void_p(0))
     return bindings
 
 
-_SILENT: list[bool] = []
+_LOG: list[Any] = []
+_ERRORS: list[str] = []
+"""What llama.cpp has said of the last failure."""
+
+_ERROR = 4
+"""``GGML_LOG_LEVEL_ERROR`` of ggml.h; the bindings' own table has another order."""
+
+
+def _note(level: int, text: bytes, _: Any) -> None:
+    if level == _ERROR:
+        _ERRORS.append(" ".join(text.decode("utf-8", "replace").split()))
 
 
 def load_file(path: str | Path, **settings: Any) -> Any:
@@ -105,14 +114,11 @@ def load_file(path: str | Path, **settings: Any) -> Any:
     for name, value in settings.items():
         setattr(parameters, name, value)
     whole = Path(path).expanduser()
+    _ERRORS.clear()
     model = bindings.llama_model_load_from_file(str(whole).encode(), parameters)
     if not model:
-        raise InputError(
-            "llama.cpp cannot load it: it may be damaged, or of a kind that this version of "
-            "llama-cpp-python does not know",
-            path=path,
-            field="model",
-        )
+        said = _ERRORS[0][:200] if _ERRORS else "it does not say why"
+        raise InputError(f"llama.cpp cannot load it: {said}", path=path, field="model")
     return model
 
 
