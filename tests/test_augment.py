@@ -355,7 +355,7 @@ def test_terms_appended_as_the_readme_says_get_pairs_and_no_others(augment, tmp_
         lines.write('새말멋,"멋, 새롭다.",새말멋 뭐야?,새말멋 그 자체\n')
     common = ["--input", terms, "--merged", merged, "--pairs_per_term", 2]
     plan = [*common, "--output_dir", tmp_path / "none", "--dry_run"]
-    assert "2 of 359 terms have no pairs in" in augment(*plan)[1]
+    assert "2 of 373 terms have no pairs in" in augment(*plan)[1]
     with FakeLLM(dialogues) as fake:
         words = [*common, "--base_url", fake.url]
         assert augment(*words, "--output_dir", tmp_path / "new")[0] == 0
@@ -364,8 +364,8 @@ def test_terms_appended_as_the_readme_says_get_pairs_and_no_others(augment, tmp_
         assert augment(*words, *named)[0] == 0
         assert set(pairs_of(tmp_path / "named")) == {"갓생", "새말맛"}
     own = ["--input", terms, "--output_dir", tmp_path / "none", "--dry_run"]
-    assert "plan: 359 terms" in augment(*own)[1]  # a list of one's own: all
-    assert "all 357 terms have pairs in merged_final.json" in augment(*own[2:])[1]
+    assert "plan: 373 terms" in augment(*own)[1]  # a list of one's own: all
+    assert "all 371 terms have pairs in merged_final.json" in augment(*own[2:])[1]
     code, _, said = augment(*plan, "--titles", "없는말")
     assert (code, said.count("\n")) == (2, 1)
     assert "field 'titles': '없는말' is not in" in said
@@ -374,7 +374,7 @@ def test_terms_appended_as_the_readme_says_get_pairs_and_no_others(augment, tmp_
         turns = [{"q": "가", "a": f"{title} 나"}]
         rows.append({"title": title, "description": "", "conversations": turns})
     merged.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    assert "all 359 terms have pairs" in augment(*plan)[1]
+    assert "all 373 terms have pairs" in augment(*plan)[1]
 
 
 def test_ctrl_c_keeps_what_came(augment, tmp_path, terms):
