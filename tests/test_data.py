@@ -343,3 +343,13 @@ def test_shares_are_counted_of_what_is_typed():
     assert found["term in question only"] == 0.5
     noun = shares([{"q": "뭐 함", "a": "자는중임ㅋㅋ"}, {"q": "뭐 함", "a": "내 마음"}])
     assert noun["answer ending in 음/ㅁ"] == 0.5
+
+
+def test_of_many_answers_an_even_part_is_analysed():
+    from malmat.text.shares import ANALYSED, spread
+
+    few, many = ["가"] * ANALYSED, [str(n) for n in range(3 * ANALYSED + 1)]
+    assert spread(few) is few
+    assert len(spread(many)) == ANALYSED
+    assert spread(many)[0] == "0"
+    assert int(spread(many)[-1]) > 3 * ANALYSED - 5

@@ -166,7 +166,7 @@ class SlangLexicon(TermMatcher):
         lemmas = self._lemmas(spelling)
         if not grade.inflects:  # a stem or its noun is telling; short morphemes, apart, are not
             lemmas = [s for s in lemmas if len(s) == 1 or _is_noun_and_verb(s)]
-        return grade.kind == "coined" and contains_any(tokens(), lemmas)
+        return grade.kind == "coined" and contains_any(tokens, lemmas)
 
     def _counts(self, title: str, grade: Grade, match: re.Match, text: str, tokens: list) -> bool:
         """Whether a place where a spelling stands is a use of the term."""

@@ -194,7 +194,7 @@ class TermMatcher:
         return (
             any(is_word(match, text) for p in patterns for match in p.finditer(text))
             or any(True for p in patterns for _ in occurrences(p, text, tokens))
-            or any(contains_any(tokens(), self._lemmas(s)) for s in term.spellings)
+            or any(contains_any(tokens, self._lemmas(s)) for s in term.spellings)
         )
 
 
@@ -223,11 +223,11 @@ def occurrences(pattern: re.Pattern, text: str, tokens: Tokens) -> Iterator[re.M
             yield match
 
 
-def contains_any(tokens: list, lemmas: list[Lemmas]) -> bool:
+def contains_any(tokens: Tokens, lemmas: list[Lemmas]) -> bool:
     """Whether one of the sequences of lemmas stands among the content morphemes."""
-    if not lemmas:
+    if not lemmas:  # of one word: the text needs no analysis
         return False
-    content = content_lemmas(tokens)
+    content = content_lemmas(tokens())
     return any(_contains(content, sequence) for sequence in lemmas)
 
 
