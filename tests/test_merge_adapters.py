@@ -99,6 +99,7 @@ def merge(monkeypatch, capsys):
 
     def run(*words: object):
         monkeypatch.setattr(sys, "argv", ["merge_adapters.py", *map(str, words)])
+        capsys.readouterr()  # of the models that were made before
         with pytest.raises(SystemExit) as left:
             cli.run(module.main)
         return left.value.code, capsys.readouterr().err
