@@ -72,7 +72,7 @@ step() {
 # ---- sizes
 if [ -n "$TOY" ]; then
   SIZES=(tiny) MIDDLE=tiny LARGE=tiny ANSWERERS=(tiny)
-  train=(--steps 7 --batch_size 1 --options --optim adamw_torch)
+  train=(--steps 7 --batch_size 1 "--args=--optim adamw_torch")
   cpu=()
   infer=(--questions 4 --alone 1 --max_new_tokens 4 --rounds 1)
   choose=(--dialogues 1 --alone 1 --rounds 1)

@@ -95,7 +95,7 @@ def command(way: str, model: str, data: Path, output: Path, args, *, whole: bool
         words += ["--gradient_checkpointing", "off", *options]
     words += ["--model_name", model, "--data_path", data, "--output_dir", output]
     words += ["--max_steps", steps, "--save_steps", steps, "--logging_steps", 1]
-    words += ["--report_to", "none", "--allow_leaks", *args.options]
+    words += ["--report_to", "none", "--allow_leaks", *args.args.split()]
     starter = [sys.executable]
     if way in ("fsdp2-full", "zero3-full"):
         config = ROOT / "src/train/accelerate" / f"{way.partition('-')[0]}.yaml"

@@ -57,7 +57,7 @@ def arguments():
     options.add_argument("--batch_size", type=positive, default=16)
     options.add_argument("--peak_tflops", type=float, help="of a card that is not in the table")
     options.add_argument("--models_dir", help="keep the models that are made here")
-    options.add_argument("--options", nargs="*", default=[], help="more for every script")
+    options.add_argument("--args", default="", help="more options for every script of ours")
     options.add_argument("--against_cpu", action="store_true", help="the same again on the CPU")
     options.add_argument("--output", help="a JSON file for the figures")
     return options.parse_args()
