@@ -10,8 +10,8 @@ Steps   merge, check and split of 10,000, 100,000 and 1,000,000 made-up pairs (t
         lexicon, the score of 100, 1,000 and 10,000 texts. Each is the script that people run.
 Prints  of each step and size the seconds, the processor's, the most memory, and the exponent:
         log(processor's seconds more) ÷ log(rows more) against the size before. 1 is a step that
-        does each row once; 2 one that holds each row against all others. To be reached: 8 GB, and no exponent
-        near 2.
+        does each row once; 2 one that holds each row against all others. To be reached: 8 GB, and
+        no exponent near 2.
         ``page`` makes report.html of 20 models and 1,000 rows each: its megabytes and the seconds
         in which headless Chromium opens it, to be reached: 15 MB and 3 s.
 Writes  --output, all figures as JSON (optional).
