@@ -34,8 +34,9 @@ TOPICS = {
     "국어": "시 소설 화자 인물 서술자 갈등 시어 토론 사회자 방언 글자 낱말 띄어 표준어 빗대어",
 }
 """Topic → beginnings of words in a passage that speak for it."""
+_FIRST = "".join(sorted({word[0] for words in TOPICS.values() for word in words.split()}))
 ANY_WORD = re.compile(
-    "(?<![가-힣])(?:"
+    f"(?<![가-힣])(?=[{_FIRST}])(?:"  # most words are passed over at their first letter
     + "|".join(f"(?P<{name}>{'|'.join(words.split())})" for name, words in TOPICS.items())
     + ")"
 )

@@ -96,5 +96,7 @@ def inert(text: str) -> str:
     A heading in brackets ([Option]) and a token of a chat template (<end_of_turn>) that stand in
     the text get other brackets.
     """
-    plain = re.sub(r"<([^\s<>]*)>", r"‹\1›", " ".join(text.split()))
-    return plain.translate({ord("["): "［", ord("]"): "］"})
+    plain = " ".join(text.split())
+    if "<" in plain:
+        plain = re.sub(r"<([^\s<>]*)>", r"‹\1›", plain)
+    return plain.replace("[", "［").replace("]", "］")

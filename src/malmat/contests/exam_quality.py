@@ -63,8 +63,10 @@ def answer_in_text(one: Exam) -> bool:
 
 def cleaned(text: str) -> tuple[str, int, int]:
     """A passage without reporters' lines and e-mail addresses, and how many of each went."""
-    text, lines = _REPORTER.subn("", text)
-    text, addresses = EMAIL.subn("", text)
+    lines = 0
+    if any(sign in text for sign in ("기자", "특파원", "=", "/")):  # which each such line has
+        text, lines = _REPORTER.subn("", text)
+    text, addresses = EMAIL.subn("", text) if "@" in text else (text, 0)
     return re.sub(r"\n{3,}", "\n\n", text).strip(), lines, addresses
 
 

@@ -77,14 +77,19 @@ def _parsed(text: str) -> tuple[ast.expr | None, str]:
     """The syntax tree of a text, or None and what is wrong with it."""
     problem = ""
     try:
-        for one in (text, _TEXT.sub(lambda m: re.sub(r"\r?\n|\r", r"\\n", m[0]), text)):
+        for mend in (str, _one_line):
             try:
-                return ast.parse(one, mode="eval").body, ""
+                return ast.parse(mend(text), mode="eval").body, ""
             except SyntaxError as error:
                 problem = problem or error.msg
     except (ValueError, RecursionError, MemoryError) as error:
         problem = str(error) or type(error).__name__
     return None, problem
+
+
+def _one_line(text: str) -> str:
+    """The text with the real line breaks inside its quotes written as they are in Python."""
+    return _TEXT.sub(lambda match: re.sub(r"\r?\n|\r", r"\\n", match[0]), text)
 
 
 def _straight(match: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ _JAMO |= {  # trailing consonants, U+11A8…, by the name they share with the le
 }
 
 
-_DOTS = {0x318D: "·", 0x119E: "·", 0x11A2: "··"}
+_DOTS = re.compile("[\u318d\u119e]")
 
 
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f\u200d]")
@@ -70,9 +70,10 @@ def fold(text: str) -> str:
     Jamo are spared: under NFKC ㅋㅠ would become 큐. The vowel ㆍ (arae-a), which people type for a
     middle dot, becomes one.
     """
-    dotted = normalize(text).translate(_DOTS)
-    folded = re.sub("[^ㄱ-ㅣ]+", lambda m: unicodedata.normalize("NFKC", m[0]), dotted)
-    return normalize(folded)
+    text = _DOTS.sub("·", normalize(text)).replace("ᆢ", "··")
+    if unicodedata.is_normalized("NFKC", text):
+        return text
+    return normalize(re.sub("[^ㄱ-ㅣ]+", lambda m: unicodedata.normalize("NFKC", m[0]), text))
 
 
 def hangul_share(text: str) -> float:

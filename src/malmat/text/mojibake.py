@@ -11,6 +11,13 @@ _FEWEST = 2
 """Hangul syllables below which a text is too short to tell."""
 
 
+_ASCII = bytes(range(128))
+
+
+_UNREAD = re.compile(f"[^\\x00-\\xff{bytes(range(128, 160)).decode('cp1252', 'ignore')}]+")
+"""Letters that neither Latin-1 nor Windows' form of it gives."""
+
+
 _LOST = 0.2
 """Share of U+FFFD in the letters beyond ASCII from which a text is lost."""
 
@@ -45,26 +52,23 @@ def misread_as(text: str) -> str | None:
     if _is_korean(text.encode("mac_roman", "ignore")):
         return "Mac Roman"
     # What CP949 could not read became U+FFFD or "?": one byte, or two, by the reader.
-    for lost in (b"", b"\xec", b"\xec\x95"):
-        if _is_korean(_as_cp949(text, lost)):
+    parts = [part.encode("cp949", "ignore") for part in re.split("[\ufffd?]", text)]
+    for lost in (b"", b"\xec", b"\xec\x95") if len(parts) > 1 else (b"",):
+        if _is_korean(lost.join(parts)):
             return "CP949"
     return None
 
 
 def _as_latin_1(text: str) -> bytes:
-    """The bytes that Latin-1, or Windows' form of it, reads as ``text``; "?" where neither does."""
+    """The bytes that Latin-1, or Windows' form of it, reads as ``text``; "?" for letters of
+    neither."""
     return b"".join(
-        letter.encode("latin-1") if ord(letter) < 256 else letter.encode("cp1252", "replace")
-        for letter in text
+        run.encode("latin-1") if ord(run[0]) < 256 else run.encode("cp1252")
+        for run in re.findall("[\\x00-\\xff]+|[^\\x00-\\xff]+", _UNREAD.sub("?", text))
     )
 
 
-def _as_cp949(text: str, lost: bytes) -> bytes:
-    parts = (lost if letter in "\ufffd?" else letter.encode("cp949", "ignore") for letter in text)
-    return b"".join(parts)
-
-
 def _is_korean(data: bytes) -> bool:
-    beyond = sum(byte > 127 for byte in data)
+    beyond = len(data.translate(None, _ASCII))
     hangul = len(re.findall("[가-힣]", data.decode("utf-8", "ignore")))
     return hangul >= _FEWEST and 3 * hangul >= _ENOUGH * beyond
