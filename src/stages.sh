@@ -1,5 +1,5 @@
-# Sourced by the run_all.sh of each contest: --help, the folder to run in, the Python to run with,
-# and how a stage begins and fails.
+# Sourced by the run_all.sh of each contest: --help, the folder to run in, the Python to run with, the
+# rows that fit it, and how a stage begins and fails.
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
@@ -17,4 +17,7 @@ end() { # list what failed: 1 where anything did
   stage "done"
   printf '%s' "$failed" >&2
   [ -z "$failed" ]
+}
+models() { # models FILE: the rows of a models.json that fit this machine, a line each
+  "$PYTHON" src/train/rows.py --models "$1" --dry_run | sed -n 's/^=== //p'
 }

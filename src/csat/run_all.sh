@@ -35,9 +35,10 @@ score() {
   "$PYTHON" src/eval/score.py --task $TASK --model_name "$1" --results_dir "$RUN/$2"
 }
 
-if [ $# -gt 0 ]; then names=("$@"); else
-  mapfile -t names < <("$PYTHON" src/train/rows.py --models "$MODELS" --dry_run |
-    sed -n 's/^=== //p' | grep -v '^hint-writer$')
+names=("$@")
+if [ $# -eq 0 ]; then
+  fitting=$(models "$MODELS") # in a line of its own: a failure ends the script
+  mapfile -t names < <(grep -v '^hint-writer$' <<<"$fitting")
 fi
 
 train=$DATA/train.csv dev=$DATA/dev.csv test=$DATA/test.csv

@@ -53,9 +53,10 @@ stage "SFT"
 stage "index"
 [ -f "$RUN/index/manifest.json" ] ||
   "$PYTHON" $HERE/build_index.py "$CORPUS" --output "$RUN/index" --bm25 kiwi --dense auto
-mapfile -t legs < <("$PYTHON" -c 'import json, sys
-print(*sorted(json.load(open(sys.argv[1]))["legs"], key=lambda leg: "bm25" not in leg), sep="\n")' \
+legs=$("$PYTHON" -c 'import json, sys
+print(*sorted(json.load(open(sys.argv[1]))["legs"], key=lambda leg: "bm25" not in leg))' \
   "$RUN/index/manifest.json")
+read -ra legs <<<"$legs"
 
 stage "contexts: by each retriever, gated, gold, random"
 find() { # find NAME QUESTIONS OPTION …

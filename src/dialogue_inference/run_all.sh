@@ -28,8 +28,10 @@ RESULTS=$RUN/results
 
 answers() { echo "$2/$TASK/infer_results/$1_${TASK}_inference_results.json"; }
 
-if [ $# -gt 0 ]; then names=("$@"); else
-  mapfile -t names < <("$PYTHON" src/train/rows.py --models "$MODELS" --dry_run | sed -n 's/^=== //p')
+names=("$@")
+if [ $# -eq 0 ]; then
+  fitting=$(models "$MODELS") # in a line of its own: a failure ends the script
+  mapfile -t names <<<"$fitting"
 fi
 splits=(train)
 [ -z "${SUBMISSION:-}" ] || splits+=(test)
