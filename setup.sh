@@ -11,7 +11,8 @@ if [ -z "${PYTHON:-}" ]; then
   else
     if [ ! -x .venv/bin/python ]; then
       base=
-      for candidate in python3.13 python3.12 python3.11 python3 python; do # a shim may not work
+      # python3.13 comes late: MeCab-ko has no wheel for it. A candidate may be a shim that fails.
+      for candidate in python3.12 python3.11 python3 python3.13 python; do
         if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
           base=$candidate
           break

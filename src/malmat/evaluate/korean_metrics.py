@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from malmat.errors import InputError
 from malmat.evaluate.task import Row
 from malmat.text.korean import fold, has_final, normalize
 
@@ -28,8 +29,14 @@ def rouge_text(text: str) -> str:
 
 @functools.cache
 def _mecab() -> Callable[[str], list[str]]:
-    from mecab import MeCab
-    from mecab.utils import create_lattice
+    try:
+        from mecab import MeCab
+        from mecab.utils import create_lattice
+    except ImportError:  # other builds of MeCab-ko for Python 3.13 cut otherwise
+        raise InputError(
+            "ROUGE-1 over MeCab-ko's morphemes needs python-mecab-ko, which is not installed",
+            fix="Use Python 3.11 or 3.12 (it has no wheel for 3.13).",
+        ) from None
 
     tagger = MeCab()._tagger
 
