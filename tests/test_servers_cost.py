@@ -403,6 +403,31 @@ def test_a_batch_learns_what_its_rows_were_refused_for(tmp_path, capsys):
     assert later.submitted[0][0][1].response_json_schema is None
 
 
+def test_the_first_failures_of_a_batch_are_shown(tmp_path, capsys):
+    def ends(rows):
+        kinds = ["400: temperature has to be 1", "500: out of order", "", "503: busy", "504: late"]
+        kinds[2] = kinds[0]
+        return [(key, Failed(kind)) for (key, _), kind in zip(rows, kinds, strict=True)]
+
+    model = Batches(ends)
+    records = fetch(model, tmp_path, count=5)
+    assert {record["status"] for record in records} == {"api_error"}
+    shown = [line for line in capsys.readouterr().out.splitlines() if "api_error" in line]
+    assert shown == [
+        f"  {records[0]['id']}: api_error: 400: temperature has to be 1 "
+        "(--extra_body sends further settings)",
+        f"  {records[1]['id']}: api_error: 500: out of order",
+        f"  {records[3]['id']}: api_error: 503: busy",
+    ]
+
+
+def test_a_failure_that_a_batch_learns_from_is_not_shown(tmp_path, capsys):
+    refusal = Failed("400: response_schema is not supported", code=400)
+    refused = lambda rows: [(key, refusal) for key, _ in rows]  # noqa: E731
+    fetch(Batches(refused, without_keys), tmp_path, schema=SCHEMA)
+    assert "api_error" not in capsys.readouterr().out
+
+
 def test_a_row_that_a_batch_refused_has_its_code(tmp_path):
     body = {"error": {"message": "'max_tokens' is not supported. Use 'max_completion_tokens'."}}
     row = {"custom_id": "k", "response": {"status_code": 400, "body": body}}

@@ -26,7 +26,7 @@ from malmat.train.labels import check_example, check_turns, count_labels, spans
 from malmat.train.lora import is_adapter
 from malmat.train.memory import PARTS
 from malmat.train.optimizer import check_optimizer
-from malmat.train.record import root_of
+from malmat.train.record import counted, root_of
 from malmat.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -320,14 +320,9 @@ def report(
     estimate: dict[str, Any] | None = None,
     terms: dict[str, Any] | None = None,
 ) -> list[str]:
-    """What ``check``, ``plan``, ``memory`` and ``licence`` found, a line each.
-
-    ``facts["unit"]`` is ``pairs`` where two examples, the better and the worse, are a row.
-    """
-    unit = facts.get("unit", "examples")
-    rows = facts["examples"] // (2 if unit == "pairs" else 1)
+    """What ``check``, ``plan``, ``memory`` and ``licence`` found, a line each."""
     lines = [
-        f"data: {rows:,} {unit} ({facts['skipped']:,} too long, left out), "
+        f"data: {counted(facts)} ({facts['skipped']:,} too long, left out), "
         f"{facts['tokens']:,} tokens; an example has {facts['mean']:g} on average, median "
         f"{facts['median']}, p95 {facts['p95']}, longest {facts['longest']}",
         f"loss: on the {facts['labelled_tokens']:,} tokens of answers and turn ends "
@@ -352,7 +347,7 @@ def report(
             + (daily if date == "today's" else "")
         )
     if steps:
-        lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} {unit}")
+        lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} {facts.get('unit', 'examples')}")
         if "sequences" in steps:
             lines.append(
                 f"packing: {facts['examples']:,} examples ride in {steps['sequences']:,} sequences "
