@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import certifi
@@ -28,7 +29,7 @@ from malmat.prompts import load_prompts
 from malmat.text.duplicates import NearDuplicates
 from malmat.text.pairs import copies, filter_pairs, parse_reply, parse_verdict
 from malmat.text.terms import TermMatcher
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ending
 from tests.fake_gemini import dialogues
 from tests.fake_llm import FakeLLM, storm
 
@@ -305,15 +306,18 @@ def test_options_without_effect_are_refused(augment, tmp_path, terms, words, nam
 # ------------------------------------------------------------------- faults and kills
 
 
-def start(fake: FakeLLM, sdk: str, terms: Path, output: Path) -> subprocess.Popen:
+def start(
+    fake: FakeLLM, sdk: str, terms: Path, output: Path
+) -> AbstractContextManager[subprocess.Popen]:
     words = ["--input", terms, "--output_dir", output, "--base_url", fake.url, "--sdk", sdk]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, ROOT / script.__file__, *map(str, words), "--concurrency", "4"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
+    return ending(process)
 
 
 @pytest.mark.parametrize("sdk", SDKS)
@@ -327,14 +331,14 @@ def test_kills_and_faults_change_nothing_and_buy_little_twice(augment, tmp_path,
     wild = tmp_path / "wild"
     with FakeLLM(dialogues, faults=storm(), seed=2, latency=0.05) as fake:
         for number in range(kills):
-            child = start(fake, sdk, terms, wild)
             point = (number + 1) * calm // (kills + 1)
-            while sum(fake.paid.copy().values()) < point and child.poll() is None:
-                time.sleep(0.005)
-            time.sleep(moments.uniform(0, 0.05))
-            assert child.poll() is None
-            child.kill()
-            child.communicate()
+            with start(fake, sdk, terms, wild) as child:
+                while sum(fake.paid.copy().values()) < point and child.poll() is None:
+                    time.sleep(0.005)
+                time.sleep(moments.uniform(0, 0.05))
+                assert child.poll() is None
+                child.kill()
+                child.communicate()
             while fake.active:
                 time.sleep(0.005)
         words = ["--input", terms, "--output_dir", wild, "--base_url", fake.url, "--sdk", sdk]
@@ -379,11 +383,11 @@ def test_terms_appended_as_the_readme_says_get_pairs_and_no_others(augment, tmp_
 
 def test_ctrl_c_keeps_what_came(augment, tmp_path, terms):
     with FakeLLM(dialogues, latency=0.1) as fake:
-        child = start(fake, SDKS[0], terms, tmp_path / "out")
-        while not fake.calls:
-            time.sleep(0.005)
-        child.send_signal(2)
-        _, said = child.communicate(timeout=60)
+        with start(fake, SDKS[0], terms, tmp_path / "out") as child:
+            while not fake.calls:
+                time.sleep(0.005)
+            child.send_signal(2)
+            _, said = child.communicate(timeout=60)
         assert child.returncode == 130
         assert "Traceback" not in said
         before = fake.calls

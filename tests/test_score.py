@@ -26,7 +26,7 @@ from malmat.evaluate.trust import family_warning, length_correlation, self_agree
 from malmat.journal import Journal
 from malmat.prompts import load_prompts
 from malmat.text.candidates import Candidates
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ending
 from tests.fake_llm import FakeLLM
 
 TERMS = {
@@ -101,19 +101,20 @@ def test_kills_and_faults_end_in_the_same_averages(script, tmp_path, terms):
         ]  # fmt: skip
         environment = os.environ | SERVED | {"PYTHONPATH": str(ROOT / "src")}
         for number in range(kills):
-            child = subprocess.Popen(
+            process = subprocess.Popen(
                 list(map(str, command)),
                 env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
             point = (number + 1) * 60 // (kills + 1)
-            while sum(server.paid.copy().values()) < point and child.poll() is None:
-                time.sleep(0.005)
-            time.sleep(moments.uniform(0, 0.03))
-            assert child.poll() is None
-            child.kill()
-            child.wait()
+            with ending(process) as child:
+                while sum(server.paid.copy().values()) < point and child.poll() is None:
+                    time.sleep(0.005)
+                time.sleep(moments.uniform(0, 0.03))
+                assert child.poll() is None
+                child.kill()
+                child.wait()
         for _ in range(9):  # after eight faults in a row an item is left to the next run
             result, wild = score(script, mode, answers, terms, output, *words, **SERVED)
             if result.returncode == 0:
