@@ -274,6 +274,31 @@ def test_a_blocked_term_is_paid_for_once_and_a_useless_reply_is_sampled_anew(
     assert [*pairs_of(tmp_path / "out")] == ["점메추"]
 
 
+def test_a_blocked_term_is_asked_again_on_request(augment, tmp_path):
+    pairs = reply_with(("주말에 뭐 했어", "갓생 산다고 도서관 갔지"))
+    question = json.dumps({"question": "갓생 사는 친구한테 뭐라고 해 줄까?"}, ensure_ascii=False)
+    terms, rows = write_terms(tmp_path / "terms.csv", ["갓생"]), tmp_path / "rows.jsonl"
+    rows.write_text('{"title": "갓생", "content": "뜻", "question": "요즘 갓생 산다며?"}\n')
+    new_pairs = ["--input", terms, "--output_dir", tmp_path / "out", "--pairs_per_term", 1]
+    new_questions = ["--input", rows, "--terms", terms, "--output", tmp_path / "questions.json"]
+    new_questions += ["--provider", "gemini"]
+    for main, reply, words in (
+        (script.main, pairs, new_pairs),
+        (questions_script.main, question, new_questions),
+    ):
+        with FakeLLM(lambda *_: reply, script=["safety"]) as server:  # noqa: B023
+            words = [*words, "--base_url", server.url]
+            assert "(blocked" in augment(*words, main=main)[1]
+            augment(*words, main=main)
+            assert server.calls == 1
+            code, said, _ = augment(*words, "--ask_blocked", main=main)
+            assert (code, server.calls) == (0, 2), said
+            assert "(blocked" not in said
+    assert [*pairs_of(tmp_path / "out")] == ["갓생"]
+    [made] = json.loads((tmp_path / "questions.json").read_text())
+    assert made["title"] == "갓생"
+
+
 def test_a_second_run_at_once_is_refused(augment, tmp_path, terms):
     words = ["--input", terms, "--output_dir", tmp_path]
     with FakeLLM() as server, Journal(tmp_path / "journal.jsonl"):
