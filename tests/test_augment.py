@@ -274,6 +274,15 @@ def test_a_blocked_term_is_paid_for_once_and_a_useless_reply_is_sampled_anew(
     assert [*pairs_of(tmp_path / "out")] == ["점메추"]
 
 
+def test_a_term_without_pairs_is_said_to_have_had_replies(augment, tmp_path, terms):
+    useless = reply_with(("안녕 뭐 해", "그냥 쉬고 있지"))
+    words = ["--input", terms, "--output_dir", tmp_path / "out", "--rounds", 1, "--limit", 1]
+    with FakeLLM(lambda *_: useless) as server:
+        said = augment(*words, "--base_url", server.url)[1]
+    assert "  갓생: 0 (the others did not pass)" in said.splitlines()
+    assert "(ok)" not in said
+
+
 def test_a_blocked_term_is_asked_again_on_request(augment, tmp_path):
     pairs = reply_with(("주말에 뭐 했어", "갓생 산다고 도서관 갔지"))
     question = json.dumps({"question": "갓생 사는 친구한테 뭐라고 해 줄까?"}, ensure_ascii=False)

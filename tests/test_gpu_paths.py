@@ -51,6 +51,20 @@ def test_full_fine_tuning_in_bfloat16_rounds_by_chance(monkeypatch, settings):  
         assert optimizer.rounding_note(adapter) is None
 
 
+def test_a_run_hands_its_optimizers_arguments_to_transformers(monkeypatch, settings):  # noqa: F811
+    from malmat.train import loop
+
+    monkeypatch.setattr(optimizer, "default_dtype", lambda: "bfloat16")
+    made = settings("train_transformers_full_fine_tuning", "full", "--report_to", "none")
+    batches = types.SimpleNamespace(steps=1, shape=(1, 1))
+    for own_loss in (False, True):
+        job = types.SimpleNamespace(
+            settings=made, held=None, batches=batches, packed=None, own_loss=own_loss
+        )
+        given = loop._arguments(job)
+        assert (given.optim, given.optim_args) == ("adamw_torch_8bit", "bf16_stochastic_round=True")
+
+
 def test_transformers_hands_the_rounding_to_torchao(monkeypatch):
     from transformers import Trainer, TrainingArguments, trainer_optimizer
 

@@ -15,6 +15,7 @@ import time
 import pytest
 
 from malmat.lm.chat import THINKING_OFF
+from malmat.prompts import load_prompts
 from tests.conftest import PAIRS, ROOT, make_model
 from tests.fake_llm import FakeLLM
 
@@ -45,6 +46,21 @@ def refused(result, *parts):
 
 
 # --------------------------------------------------------------------------- local models
+
+
+def test_a_model_trained_with_another_wording_is_said(script, tmp_path, model_folder, questions):
+    folder = shutil.copytree(model_folder, tmp_path / "trained")
+    words = [INFER, folder, "local", "usage", "--questions", questions, "--dry_run"]
+    notes = []
+    for wording in (load_prompts()["CHAT"], "답해: {question}"):
+        (folder / "run.json").write_text(json.dumps({"wording": wording}, ensure_ascii=False))
+        result = script(*words, "--output", tmp_path / "o.json")
+        assert result.returncode == 0, result.stderr
+        notes.append([line for line in result.stdout.splitlines() if "another wording" in line])
+    assert notes[0] == []
+    [note] = notes[1]
+    assert note.startswith(f"note: {folder} was trained with another wording than CHAT")
+    assert "답해: {question}" in note
 
 
 @pytest.mark.slow

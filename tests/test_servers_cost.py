@@ -22,6 +22,7 @@ from malmat.answer.request import JUDGED, Batch, Failed, answers_by_id
 from malmat.errors import InputError, StopRunning
 from malmat.journal import Journal
 from malmat.models import read_models
+from tests.fake_llm import FakeLLM
 from tests.small_server import (  # noqa: F401
     SCHEMA,
     Server,
@@ -352,6 +353,24 @@ def test_a_batch_that_is_gone_is_told_and_asked_anew_on_the_next_run(tmp_path):
     assert len(model.submitted) == 1
     assert {record["status"] for record in fetch(model, tmp_path)} == {"ok"}
     assert len(model.submitted) == 2
+
+
+class WithoutOutputs(dict):
+    """The files of a server that has lost those of results."""
+
+    def __setitem__(self, name, content):
+        if not name.startswith("out-"):
+            super().__setitem__(name, content)
+
+
+def test_a_batch_whose_file_is_gone_is_told_as_one_that_is_gone(tmp_path):
+    with FakeLLM() as fake:
+        model, fake.files = OpenAI("m", f"{fake.url}/v1"), WithoutOutputs()
+        with pytest.raises(StopRunning, match="or its file, is gone from the server"):
+            fetch(model, tmp_path)
+        fake.files = dict(fake.files)
+        assert {record["status"] for record in fetch(model, tmp_path)} == {"ok"}
+        assert fake.counts["batch"] == 2
 
 
 def test_a_batch_under_way_is_not_paid_for_twice(tmp_path):
