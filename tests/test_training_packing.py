@@ -32,6 +32,7 @@ APART = {
 READ_EACH_OTHER = {
     "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64},
     "lfm2": {"layer_types": ["conv", "full_attention"], "block_ff_dim": 128},
+    "lfm2_moe": SMALL_EXPERTS | {"layer_types": ["conv", "full_attention"], "num_experts": 4},
     "qwen3_5_text": LINEAR,
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16},
     "qwen3_next": {

@@ -17,6 +17,9 @@ KEEP_APART = (
 """Families that keep examples apart, for models that cannot be asked since their weights are split
 over processes."""
 
+_WITH_STATE = {"linear_attention", "conv", "hybrid"}
+"""Types of layers that carry a state along a row: delta nets, Mamba, short convolutions."""
+
 _ROUNDING = {torch.float32: 1e-4, torch.float16: 2e-2}
 """How far rounding may take logits, by the type of the weights, in their standard deviations
 (bfloat16 and quantized weights: 0.1); it takes them about a hundredth of that."""
@@ -49,7 +52,7 @@ def why_padded(model: torch.nn.Module) -> str | None:
         return f"{name} does not read two examples in one row ({str(error)[:80]})"
     rounding = _ROUNDING.get(next(model.parameters()).dtype, 0.1)
     # Of layers with a state no change is taken for rounding: in bfloat16 Jamba's can be as small.
-    by_rounding = _mixes(inner) and "linear_attention" not in layers
+    by_rounding = _mixes(inner) and not layers & _WITH_STATE
     if off <= rounding and change <= (rounding / 5 if by_rounding else 1e-4):
         return None
     off = max(off, change)
