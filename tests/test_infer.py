@@ -533,3 +533,17 @@ def test_ctrl_c_stops_the_server(tmp_path, vllm):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert_gone(vllm)
+
+
+def test_a_test_of_ctrl_c_passes_where_that_is_ignored():
+    """As under nohup, or in the background of a script: what is started there inherits it."""
+    test = f"{__file__}::{test_ctrl_c_stops_the_server.__name__}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    result = subprocess.run(
+        ["bash", "-c", 'trap "" INT; exec "$@"', "bash", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout
