@@ -215,6 +215,15 @@ def test_the_row_is_named_whatever_became_of_the_rows_before_it(dry_run):
         dry_run([turns, long, bad, GOOD])
 
 
+def test_a_row_that_the_template_writes_otherwise_is_named(dry_run):
+    cuts = make_tokenizer(PLAIN.replace("message.content", "message.content[:12]"))
+    long = {"question": "왜?", "answer": "쉬어" * 10}
+    with pytest.raises(
+        InputError, match=r"held.jsonl: row 2 \('왜\?'\): .* differently at training"
+    ):
+        dry_run([GOOD], [GOOD, long], cuts)
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [

@@ -22,6 +22,7 @@ from malmat.lm.load import no_model, quiet, resolve
 from malmat.lm.remote import check_own_code
 from malmat.messages import trained_turns
 from malmat.train.labels import (
+    ExampleFault,
     check_example,
     check_template,
     check_turns,
@@ -212,8 +213,11 @@ def _check_prompts(
     for index in range(0, len(examples), math.ceil(len(examples) / _ROUND_TRIPS)):
         messages = conversations[index]
         check_turns(tokenizer, examples[index], messages, index + 1)
-        for turn in trained_turns(messages):
-            round_trip(tokenizer, messages[: turn + 1], number=index + 1)
+        try:
+            for turn in trained_turns(messages):
+                round_trip(tokenizer, messages[: turn + 1])
+        except ValueError as error:  # the template has passed on a plain exchange
+            raise ExampleFault(index + 1, str(error)) from None
 
 
 def _counts(examples: Sequence[dict[str, list[int]]], batch_size: int) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Examples:
 
     def fault(self, number: int, problem: str, fix: str | None = None) -> InputError:
         """What is wrong with the row of that number, which begins as the message quotes."""
-        [*_, asked], *_ = (talk[:-1] for talk in conversations(self.rows[number - 1]))
+        asked, *_ = conversations(self.rows[number - 1])[0][-2:]
         fix = fix or "Mend the row or leave it out, or train another model."
         return InputError(
             f"row {number} ({asked['content'][:40]!r}): {problem}", path=self._path, fix=fix

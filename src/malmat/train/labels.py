@@ -1,4 +1,5 @@
-"""Labels of training examples, proved: what is trained is what the model would have to generate."""
+"""Labels of training examples and their template, proved: what is trained is what the model would
+have to generate."""
 
 from __future__ import annotations
 
@@ -126,7 +127,10 @@ def check_turns(
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Check the template on a plain question and answer; what of ``thinking_off``.
+    """Check the template on a plain question and answer.
+
+    Returns:
+        As ``thinking_off``.
 
     Raises:
         ValueError: it has no end of turn or two ``<bos>``, renders training and inference
@@ -161,20 +165,15 @@ def thinking_off(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return "off" if known or EMPTY_THOUGHT.search(prompt) else None
 
 
-def round_trip(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, number: int | None = None
-) -> None:
+def round_trip(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> None:
     """Whether a whole conversation is the prompt of inference, the answer and the end of turn.
 
     An empty thinking block is passed over: some templates (EXAONE 4) write it before
     an answer in the making only. What is trained is what inference sees. White space that the
     template writes before an answer is part of what is trained.
 
-    Args:
-        number: of the example that the conversation is.
-
     Raises:
-        ValueError: saying where the two renderings part; ExampleFault of an example.
+        ValueError: saying where the two renderings part.
     """
     prompt = chat.render_prompt(tokenizer, messages[:-1])
     answer = messages[-1]["content"].strip()
@@ -185,11 +184,9 @@ def round_trip(
         return
     at = next((n for n, (a, b) in enumerate(zip(expected, whole, strict=False)) if a != b), None)
     at = min(len(expected), len(whole)) if at is None else at
-    problem = (
-        "the chat template renders a conversation differently at training and at inference: the "
-        f"prompt with the answer has {expected[max(0, at - 15) : at + 25]!r} where the "
-        f"conversation has {whole[max(0, at - 15) : at + 25]!r}"
+    raise ValueError(
+        f"{tokenizer.name_or_path}: the chat template renders a conversation differently at "
+        "training and at inference: the prompt with the answer has "
+        f"{expected[max(0, at - 15) : at + 25]!r} where the conversation has "
+        f"{whole[max(0, at - 15) : at + 25]!r}"
     )
-    if number is not None:
-        raise ExampleFault(number, problem)
-    raise ValueError(f"{tokenizer.name_or_path}: {problem}")

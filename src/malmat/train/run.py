@@ -23,13 +23,7 @@ from malmat.lm.load import BASE_FILE, load_tokenizer
 from malmat.text.leaks import leak_gate
 from malmat.train.card import loss_curve, model_card, read_card
 from malmat.train.checkpoints import all_checkpoints, clear, is_whole
-from malmat.train.checks import (
-    check,
-    check_settings,
-    check_vocabulary,
-    plan,
-    report,
-)
+from malmat.train.checks import check, check_settings, check_vocabulary, plan, report
 from malmat.train.clusters import pack
 from malmat.train.examples import (
     Examples,
