@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import certifi
@@ -28,7 +29,7 @@ from malmat.prompts import load_prompts
 from malmat.text.duplicates import NearDuplicates
 from malmat.text.pairs import copies, filter_pairs, parse_reply, parse_verdict
 from malmat.text.terms import TermMatcher
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ending
 from tests.fake_gemini import dialogues
 from tests.fake_llm import FakeLLM, storm
 
@@ -273,6 +274,40 @@ def test_a_blocked_term_is_paid_for_once_and_a_useless_reply_is_sampled_anew(
     assert [*pairs_of(tmp_path / "out")] == ["점메추"]
 
 
+def test_a_term_without_pairs_is_said_to_have_had_replies(augment, tmp_path, terms):
+    useless = reply_with(("안녕 뭐 해", "그냥 쉬고 있지"))
+    words = ["--input", terms, "--output_dir", tmp_path / "out", "--rounds", 1, "--limit", 1]
+    with FakeLLM(lambda *_: useless) as server:
+        said = augment(*words, "--base_url", server.url)[1]
+    assert "  갓생: 0 (the others did not pass)" in said.splitlines()
+    assert "(ok)" not in said
+
+
+def test_a_blocked_term_is_asked_again_on_request(augment, tmp_path):
+    pairs = reply_with(("주말에 뭐 했어", "갓생 산다고 도서관 갔지"))
+    question = json.dumps({"question": "갓생 사는 친구한테 뭐라고 해 줄까?"}, ensure_ascii=False)
+    terms, rows = write_terms(tmp_path / "terms.csv", ["갓생"]), tmp_path / "rows.jsonl"
+    rows.write_text('{"title": "갓생", "content": "뜻", "question": "요즘 갓생 산다며?"}\n')
+    new_pairs = ["--input", terms, "--output_dir", tmp_path / "out", "--pairs_per_term", 1]
+    new_questions = ["--input", rows, "--terms", terms, "--output", tmp_path / "questions.json"]
+    new_questions += ["--provider", "gemini"]
+    for main, reply, words in (
+        (script.main, pairs, new_pairs),
+        (questions_script.main, question, new_questions),
+    ):
+        with FakeLLM(lambda *_: reply, script=["safety"]) as server:  # noqa: B023
+            words = [*words, "--base_url", server.url]
+            assert "(blocked" in augment(*words, main=main)[1]
+            augment(*words, main=main)
+            assert server.calls == 1
+            code, said, _ = augment(*words, "--ask_blocked", main=main)
+            assert (code, server.calls) == (0, 2), said
+            assert "(blocked" not in said
+    assert [*pairs_of(tmp_path / "out")] == ["갓생"]
+    [made] = json.loads((tmp_path / "questions.json").read_text())
+    assert made["title"] == "갓생"
+
+
 def test_a_second_run_at_once_is_refused(augment, tmp_path, terms):
     words = ["--input", terms, "--output_dir", tmp_path]
     with FakeLLM() as server, Journal(tmp_path / "journal.jsonl"):
@@ -305,15 +340,18 @@ def test_options_without_effect_are_refused(augment, tmp_path, terms, words, nam
 # ------------------------------------------------------------------- faults and kills
 
 
-def start(fake: FakeLLM, sdk: str, terms: Path, output: Path) -> subprocess.Popen:
+def start(
+    fake: FakeLLM, sdk: str, terms: Path, output: Path
+) -> AbstractContextManager[subprocess.Popen]:
     words = ["--input", terms, "--output_dir", output, "--base_url", fake.url, "--sdk", sdk]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, ROOT / script.__file__, *map(str, words), "--concurrency", "4"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
+    return ending(process)
 
 
 @pytest.mark.parametrize("sdk", SDKS)
@@ -327,14 +365,14 @@ def test_kills_and_faults_change_nothing_and_buy_little_twice(augment, tmp_path,
     wild = tmp_path / "wild"
     with FakeLLM(dialogues, faults=storm(), seed=2, latency=0.05) as fake:
         for number in range(kills):
-            child = start(fake, sdk, terms, wild)
             point = (number + 1) * calm // (kills + 1)
-            while sum(fake.paid.copy().values()) < point and child.poll() is None:
-                time.sleep(0.005)
-            time.sleep(moments.uniform(0, 0.05))
-            assert child.poll() is None
-            child.kill()
-            child.communicate()
+            with start(fake, sdk, terms, wild) as child:
+                while sum(fake.paid.copy().values()) < point and child.poll() is None:
+                    time.sleep(0.005)
+                time.sleep(moments.uniform(0, 0.05))
+                assert child.poll() is None
+                child.kill()
+                child.communicate()
             while fake.active:
                 time.sleep(0.005)
         words = ["--input", terms, "--output_dir", wild, "--base_url", fake.url, "--sdk", sdk]
@@ -379,11 +417,11 @@ def test_terms_appended_as_the_readme_says_get_pairs_and_no_others(augment, tmp_
 
 def test_ctrl_c_keeps_what_came(augment, tmp_path, terms):
     with FakeLLM(dialogues, latency=0.1) as fake:
-        child = start(fake, SDKS[0], terms, tmp_path / "out")
-        while not fake.calls:
-            time.sleep(0.005)
-        child.send_signal(2)
-        _, said = child.communicate(timeout=60)
+        with start(fake, SDKS[0], terms, tmp_path / "out") as child:
+            while not fake.calls:
+                time.sleep(0.005)
+            child.send_signal(2)
+            _, said = child.communicate(timeout=60)
         assert child.returncode == 130
         assert "Traceback" not in said
         before = fake.calls

@@ -162,6 +162,18 @@ def test_a_list_of_tied_weights_in_a_models_own_code_loads_and_saves(tmp_path, t
             "        return DynamicCache.from_legacy_cache(None) if use_cache else None\n",
             "run.*from_legacy_cache",
         ),
+        (
+            "    def forward(self, input_ids, use_cache=True, **kwargs):\n"
+            "        from transformers import DynamicCache\n"
+            "        return DynamicCache().get_usable_length(4) if use_cache else None\n",
+            "run.*get_usable_length",
+        ),
+        (
+            "    def __init__(self, config):\n"
+            "        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS\n"
+            "        ROPE_INIT_FUNCTIONS['default'](config)\n",
+            "built.*KeyError.*default",
+        ),
         ("    def state_dict(self, *a, **k):\n        return self.gone_too\n", "saved.*gone_too"),
     ],
 )

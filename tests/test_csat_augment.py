@@ -29,7 +29,7 @@ from malmat.journal import Journal, journal_path
 from malmat.prompts import load_prompts
 from malmat.sources.row import Mcq
 from malmat.text.overlap import Overlaps
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ending
 from tests.fake_llm import FakeLLM
 
 FOLDER = ROOT / "src/csat"
@@ -623,18 +623,19 @@ def test_kills_and_faults_lose_nothing_and_pay_nothing_twice(augment, tmp_path):
     with FakeLLM(writer, faults=FAULTS, seed=3, latency=0.05) as fake:
         words = words_for(fake, source, out, "--concurrency", 4)
         for number in range(kills):
-            child = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, str(FOLDER / "augment.py"), *map(str, words)],
                 env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
             point = (number + 1) * calm // (kills + 1)
-            while sum(fake.paid.copy().values()) < point and child.poll() is None:
-                time.sleep(0.005)
-            assert child.poll() is None
-            child.kill()
-            child.communicate()
+            with ending(process) as child:
+                while sum(fake.paid.copy().values()) < point and child.poll() is None:
+                    time.sleep(0.005)
+                assert child.poll() is None
+                child.kill()
+                child.communicate()
             assert not out.exists()
             while fake.active:
                 time.sleep(0.005)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from malmat.errors import InputError
-from malmat.lm import device, generate
+from malmat.lm import device, generate, read
 from malmat.lm.sampling import Sampling
 from malmat.train import optimizer
 from malmat.train.memory import memory
@@ -49,6 +49,20 @@ def test_full_fine_tuning_in_bfloat16_rounds_by_chance(monkeypatch, settings):  
     for adapter in (settings(script, method), settings("train_lora_fine_tuning", "lora")):
         assert (adapter.optim, adapter.optim_args) == ("adamw_8bit", None)
         assert optimizer.rounding_note(adapter) is None
+
+
+def test_a_run_hands_its_optimizers_arguments_to_transformers(monkeypatch, settings):  # noqa: F811
+    from malmat.train import loop
+
+    monkeypatch.setattr(optimizer, "default_dtype", lambda: "bfloat16")
+    made = settings("train_transformers_full_fine_tuning", "full", "--report_to", "none")
+    batches = types.SimpleNamespace(steps=1, shape=(1, 1))
+    for own_loss in (False, True):
+        job = types.SimpleNamespace(
+            settings=made, held=None, batches=batches, packed=None, own_loss=own_loss
+        )
+        given = loop._arguments(job)
+        assert (given.optim, given.optim_args) == ("adamw_torch_8bit", "bf16_stochastic_round=True")
 
 
 def test_transformers_hands_the_rounding_to_torchao(monkeypatch):
@@ -207,6 +221,35 @@ def test_flash_attention_is_asked_for_where_it_can_be_had(monkeypatch, installed
     assert padded == ("flash_attention_2" if installed == "flash-attn" else "sdpa")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     assert device.attention(packed=True) == "sdpa"
+
+
+def test_the_gpu_boxs_packages_bring_the_kernels_that_transformers_takes():
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+    from transformers.dependency_versions_table import deps
+
+    lines = (ROOT / "requirements-gpu.txt").read_text().splitlines()
+    [pinned] = [line.removeprefix("kernels==") for line in lines if line.startswith("kernels")]
+    assert Version(pinned) in Requirement(deps["kernels"]).specifier
+
+
+def test_a_card_reads_more_prompts_at_a_time(monkeypatch, tokenizer, model):
+    rows = read.PREFILL_ROWS["cuda"]
+    prompts = [tokenizer.encode(f"오늘 {'밥 ' * (n % 7)}먹었어? {n}") for n in range(rows + 1)]
+
+    def passes():
+        calls = []
+        seen = model.register_forward_pre_hook(lambda *_: calls.append(1))
+        with seen, torch.inference_mode():
+            logits = read.read_prompts(model, prompts, tokenizer.pad_token_id)[0]
+        return len(calls) - 1, logits  # one reads what all prompts begin with
+
+    few, expected = passes()
+    assert few == -(-(rows + 1) // read.PREFILL_ROWS["cpu"])
+    monkeypatch.setitem(read.PREFILL_ROWS, model.device.type, rows)  # as on a card
+    many, logits = passes()
+    assert many == 2
+    assert torch.allclose(logits, expected, atol=1e-4)
 
 
 def test_sdpa_takes_over_where_the_kernel_cannot_be_had(monkeypatch, capsys):

@@ -15,6 +15,7 @@ import time
 import pytest
 
 from malmat.lm.chat import THINKING_OFF
+from malmat.prompts import load_prompts
 from tests.conftest import PAIRS, ROOT, make_model
 from tests.fake_llm import FakeLLM
 
@@ -45,6 +46,21 @@ def refused(result, *parts):
 
 
 # --------------------------------------------------------------------------- local models
+
+
+def test_a_model_trained_with_another_wording_is_said(script, tmp_path, model_folder, questions):
+    folder = shutil.copytree(model_folder, tmp_path / "trained")
+    words = [INFER, folder, "local", "usage", "--questions", questions, "--dry_run"]
+    notes = []
+    for wording in (load_prompts()["CHAT"], "답해: {question}"):
+        (folder / "run.json").write_text(json.dumps({"wording": wording}, ensure_ascii=False))
+        result = script(*words, "--output", tmp_path / "o.json")
+        assert result.returncode == 0, result.stderr
+        notes.append([line for line in result.stdout.splitlines() if "another wording" in line])
+    assert notes[0] == []
+    [note] = notes[1]
+    assert note.startswith(f"note: {folder} was trained with another wording than CHAT")
+    assert "답해: {question}" in note
 
 
 @pytest.mark.slow
@@ -517,3 +533,17 @@ def test_ctrl_c_stops_the_server(tmp_path, vllm):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert_gone(vllm)
+
+
+def test_a_test_of_ctrl_c_passes_where_that_is_ignored():
+    """As under nohup, or in the background of a script: what is started there inherits it."""
+    test = f"{__file__}::{test_ctrl_c_stops_the_server.__name__}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    result = subprocess.run(
+        ["bash", "-c", 'trap "" INT; exec "$@"', "bash", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout

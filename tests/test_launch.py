@@ -30,6 +30,8 @@ def test_accelerate_reads_the_configuration_and_knows_every_key(name):
     assert getattr(args, kind) is True
     if kind == "use_fsdp":
         assert int(args.fsdp_version) == 2
+        # A checkpoint of whole weights would be gathered on one card.
+        assert args.fsdp_state_dict_type == "SHARDED_STATE_DICT"
     if kind == "use_deepspeed":
         assert args.zero_stage == 3
         assert args.offload_param_device == ("cpu" if "offload" in name else "none")
@@ -71,6 +73,28 @@ def test_slurm_starts_one_launcher_a_node_with_its_rank_and_the_head_as_address(
         assert options["--main_process_ip"] == "node-a"
         assert options["--model_name"] == "owner/a model"
         assert words[-3:] == ["--seed", "7 8", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("transformers_full_fine_tuning", "Qwen/Qwen3-8B"),
+        ("lora_fine_tuning", "Qwen/Qwen3-8B"),
+        ("unsloth_fine_tuning", "unsloth/Qwen3-32B-bnb-4bit"),
+    ],
+)
+def test_a_scripts_own_model_needs_no_code_but_transformers(name, model):
+    from transformers import CONFIG_MAPPING
+
+    path = ROOT / "src" / "train" / f"train_{name}.sh"
+    result = subprocess.run(
+        ["bash", str(path)], env=os.environ | {"LAUNCH": "echo"}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    words = result.stdout.split()
+    assert words[words.index("--model_name") + 1] == model
+    assert "--trust_remote_code" not in words
+    assert "qwen3" in CONFIG_MAPPING
 
 
 @pytest.mark.parametrize(

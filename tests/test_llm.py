@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import certifi
@@ -28,6 +29,7 @@ from malmat.answer.request import ASK_AGAIN, Failed, Request, answers_by_id, req
 from malmat.errors import InputError, StopRunning
 from malmat.journal import Journal
 from malmat.lm.generate import Sampling
+from tests.conftest import ending
 from tests.fake_llm import FakeLLM, schema_of
 
 GOOGLE = ("gemini", "legacy")  # google-genai and google-generativeai, which speak to one server
@@ -666,14 +668,15 @@ cli.run(main)
 """
 
 
-def start(fake: FakeLLM, path: Path, count: int) -> subprocess.Popen:
+def start(fake: FakeLLM, path: Path, count: int) -> AbstractContextManager[subprocess.Popen]:
     source = Path(retry.__file__).parents[2]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", CHILD, f"{fake.url}/v1", str(path), str(count)],
         env={**os.environ, "PYTHONPATH": str(source), "MALMAT_RETRY_SCALE": "0.01"},
         stderr=subprocess.PIPE,
         text=True,
     )
+    return ending(process)
 
 
 def wait_for_calls(fake: FakeLLM, child: subprocess.Popen, calls: int) -> None:
@@ -689,25 +692,25 @@ def wait_until_idle(fake: FakeLLM) -> None:
 def test_ctrl_c_drains_what_is_in_flight_and_loses_nothing(tmp_path):
     path = tmp_path / "j"
     with FakeLLM(latency=0.05) as fake:
-        child = start(fake, path, 60)
-        wait_for_calls(fake, child, 11)
-        child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=30)
-        assert child.returncode == 130, said
-        assert "progress is kept" in said
-        assert "Traceback" not in said
-        assert 11 <= fake.calls < 60
-        assert len(journaled(path)) == fake.calls
-        child = start(fake, path, 60)
-        _, said = child.communicate(timeout=30)
-        assert child.returncode == 0, said
+        with start(fake, path, 60) as child:
+            wait_for_calls(fake, child, 11)
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=30)
+            assert child.returncode == 130, said
+            assert "progress is kept" in said
+            assert "Traceback" not in said
+            assert 11 <= fake.calls < 60
+            assert len(journaled(path)) == fake.calls
+        with start(fake, path, 60) as child:
+            _, said = child.communicate(timeout=30)
+            assert child.returncode == 0, said
         assert fake.calls == 60  # none was asked twice
 
 
 def test_ctrl_c_while_waiting_for_a_retry_leaves_at_once(tmp_path):
     path = tmp_path / "j"
-    with FakeLLM(faults={"429_after": 1}, retry_after=300) as fake:
-        child = start(fake, path, 8)
+    faults = {"429_after": 1}
+    with FakeLLM(faults=faults, retry_after=300) as fake, start(fake, path, 8) as child:
         wait_for_calls(fake, child, 4)
         wait_until_idle(fake)
         child.send_signal(signal.SIGINT)
@@ -718,8 +721,7 @@ def test_ctrl_c_while_waiting_for_a_retry_leaves_at_once(tmp_path):
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
-    with FakeLLM(latency=20) as fake:
-        child = start(fake, tmp_path / "j", 8)
+    with FakeLLM(latency=20) as fake, start(fake, tmp_path / "j", 8) as child:
         wait_for_calls(fake, child, 4)
         began = time.monotonic()
         for _ in range(2):
@@ -736,16 +738,17 @@ def test_kill_at_random_moments_loses_nothing_and_buys_little_twice(tmp_path):
     faults = {"429": 0.1, "503": 0.05, "reset": 0.03, "bad_json": 0.03}
     with FakeLLM(faults=faults, seed=5, latency=0.02) as fake:
         for _ in range(kills):
-            before, child = fake.calls, start(fake, path, items)
-            wait_for_calls(fake, child, before + moments.randint(5, 14))
-            time.sleep(moments.uniform(0, 0.03))
-            assert child.poll() is None
-            child.kill()
-            child.communicate()
+            before = fake.calls
+            with start(fake, path, items) as child:
+                wait_for_calls(fake, child, before + moments.randint(5, 14))
+                time.sleep(moments.uniform(0, 0.03))
+                assert child.poll() is None
+                child.kill()
+                child.communicate()
             wait_until_idle(fake)
-        child = start(fake, path, items)
-        _, said = child.communicate(timeout=30)
-        assert child.returncode == 0, said
+        with start(fake, path, items) as child:
+            _, said = child.communicate(timeout=30)
+            assert child.returncode == 0, said
     answers = {}
     for record in journaled(path):
         if record["status"] == "ok":
@@ -773,8 +776,8 @@ def test_a_full_disk_stops_the_run_and_keeps_the_journal_whole(tmp_path):
         assert 0 < kept < 40
         before = fake.calls
         assert before <= kept + 4 + 1
-        child = start(fake, path, 40)
-        child.communicate(timeout=30)
+        with start(fake, path, 40) as child:
+            child.communicate(timeout=30)
         assert child.returncode == 0
         assert fake.calls - before == 40 - kept
 
@@ -783,18 +786,19 @@ def test_a_full_disk_stops_the_run_and_keeps_the_journal_whole(tmp_path):
 
 
 def test_the_fake_server_counts_and_leaves_politely(tmp_path):
-    child = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.fake_llm", "--fault", "400=1", "--seed", "1"],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         text=True,
     )
-    url = child.stdout.readline().strip()
-    model = OpenAI("m", url + "/v1")
-    with pytest.raises(Failed):
-        model.send(ask_for(1)[0])
-    child.send_signal(signal.SIGTERM)
-    rest, _ = child.communicate(timeout=10)
+    with ending(process) as child:
+        url = child.stdout.readline().strip()
+        model = OpenAI("m", url + "/v1")
+        with pytest.raises(Failed):
+            model.send(ask_for(1)[0])
+        child.send_signal(signal.SIGTERM)
+        rest, _ = child.communicate(timeout=10)
     assert child.returncode == 0
     assert json.loads(rest) == {"calls": 1, "400": 1}
 

@@ -11,7 +11,8 @@ from malmat.lm import chat, templates
 from malmat.lm.chat import IGNORE
 from malmat.text.leaks import find_leaks, leak_gate
 from malmat.train import licence as licences
-from malmat.train.checks import check, plan, report, round_trip
+from malmat.train.checks import check, plan, report
+from malmat.train.labels import round_trip
 from malmat.train.memory import memory
 from tests.conftest import CHATML, PAIRS, ROOT, make_model, make_tokenizer
 

@@ -176,6 +176,14 @@ def test_the_card_says_of_the_data_only_what_its_caller_gives():
     assert "not measured" in model_card(full)
 
 
+def test_the_card_of_a_preference_run_counts_its_rows():
+    data = record()["data"]
+    assert "\n1,234 examples, 9,999 tokens" in model_card(record())
+    pairs = model_card(record(data=data | {"unit": "pairs"}))
+    assert "\n617 pairs, 9,999 tokens" in pairs
+    assert "1,234" not in pairs
+
+
 def test_a_card_file_with_an_unknown_field_is_refused(tmp_path):
     from malmat.errors import InputError
 

@@ -22,11 +22,12 @@ from malmat.evaluate.judges import (
     judge_requests,
 )
 from malmat.evaluate.local_judge import unmarked
+from malmat.evaluate.results import read_answers
 from malmat.evaluate.trust import family_warning, length_correlation, self_agreement, trust_figures
 from malmat.journal import Journal
 from malmat.prompts import load_prompts
 from malmat.text.candidates import Candidates
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ending
 from tests.fake_llm import FakeLLM
 
 TERMS = {
@@ -101,19 +102,20 @@ def test_kills_and_faults_end_in_the_same_averages(script, tmp_path, terms):
         ]  # fmt: skip
         environment = os.environ | SERVED | {"PYTHONPATH": str(ROOT / "src")}
         for number in range(kills):
-            child = subprocess.Popen(
+            process = subprocess.Popen(
                 list(map(str, command)),
                 env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
             point = (number + 1) * 60 // (kills + 1)
-            while sum(server.paid.copy().values()) < point and child.poll() is None:
-                time.sleep(0.005)
-            time.sleep(moments.uniform(0, 0.03))
-            assert child.poll() is None
-            child.kill()
-            child.wait()
+            with ending(process) as child:
+                while sum(server.paid.copy().values()) < point and child.poll() is None:
+                    time.sleep(0.005)
+                time.sleep(moments.uniform(0, 0.03))
+                assert child.poll() is None
+                child.kill()
+                child.wait()
         for _ in range(9):  # after eight faults in a row an item is left to the next run
             result, wild = score(script, mode, answers, terms, output, *words, **SERVED)
             if result.returncode == 0:
@@ -142,6 +144,36 @@ def test_jamo_come_out_as_they_are_typed(script, tmp_path, terms):
         script, "usage", answers, terms, tmp_path / "s.json", "--scorer_name", "lexicon"
     )
     assert result["results"][0]["answer"] == "ㅇㅇ ㄹㅇ 점메추 받음"
+
+
+HIDDEN = {  # 갓생 with what does not show
+    "zero-width space": "갓\u200b생",
+    "zero-width joiner": "갓\u200d생",
+    "word joiner": "갓\u2060생",
+    "byte order mark": "갓\ufeff생",
+    "soft hyphen": "갓\xad생",
+    "letters in parts": "\u1100\u1161\u11ba\u1109\u1162\u11bc",
+}
+
+
+def test_what_does_not_show_hides_no_term(script, tmp_path, terms):
+    spelt = ["갓생", *HIDDEN.values()]
+    rows = [
+        {"id": f"r{n}", "question": "뭐 해?", "answer": f"오늘도 {term} 살았지"}
+        for n, term in enumerate(spelt)
+    ]
+    answers = write(tmp_path / "answers.json", rows)
+    _, result = score(
+        script, "usage", answers, terms, tmp_path / "s.json", "--scorer_name", "lexicon"
+    )
+    verdicts = [(row["answer"], row["terms"], row["used"]) for row in result["results"]]
+    assert verdicts == [("오늘도 갓생 살았지", ["갓생"], True)] * len(rows)
+
+    judged = [{**row, "id": "r"} for row in read_answers(answers)]
+    requests = judge_requests(JUDGES["usage"], load_prompts(), judged, LISTED, full_list=False)
+    plain, *others = (request.messages for request in requests)
+    assert all(messages == plain for messages in others)
+    assert "갓생" in plain[0]["content"]
 
 
 def test_an_id_that_stands_twice_is_refused(script, tmp_path, terms):

@@ -419,6 +419,51 @@ def test_a_blocked_judgement_is_asked_again_on_request(script, tmp_path, answers
         assert (result.returncode, found["n_scored"], len(server.bodies)) == (0, 3, 4)
 
 
+def test_a_blocked_answer_is_asked_again_on_request(script, tmp_path):
+    questions = tmp_path / "q.json"
+    questions.write_text('{"questions": ["뭐 해?", "점심은?"]}', encoding="utf-8")
+    blocks = True
+
+    def reply(body):
+        blocked = blocks and "점심은?" in body["messages"][0]["content"]
+        return 200, said(None, "content_filter") if blocked else said("오늘도 잘 살았지")
+
+    with Server(reply) as server:
+
+        def statuses(*more):
+            words = ("api", "usage", "--questions", questions, "--results_dir", tmp_path / "r")
+            words = ("m", *words, "--base_url", f"{server.url}/v1", *more)
+            result = script("src/eval/infer.py", *words, OPENAI_API_KEY="k")
+            assert result.returncode in (0, 1), result.stderr
+            [path] = (tmp_path / "r/usage/infer_results").glob("*_results.json")
+            return [row["status"] for row in json.loads(path.read_text())], len(server.bodies)
+
+        assert statuses() == (["ok", "blocked"], 2)
+        assert statuses("--ask_blocked") == (["ok", "blocked"], 3)  # once a run
+        blocks = False
+        assert statuses() == (["ok", "blocked"], 3)
+        assert statuses("--ask_blocked") == (["ok", "ok"], 4)
+
+
+def test_a_server_of_the_environments_stands_in_the_records(script, tmp_path, answers):
+    questions = tmp_path / "q.json"
+    questions.write_text('{"questions": ["뭐 해?"]}', encoding="utf-8")
+    with Server(lambda _: (200, said('{"reason": "맞음", "score": 4}'))) as server:
+        there = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"{server.url}/v1"}
+        words = ("--questions", questions, "--results_dir", tmp_path / "r")
+        result = script("src/eval/infer.py", "m", "api", "usage", *words, **there)
+        assert result.returncode == 0, result.stderr
+        [record] = (tmp_path / "r").rglob("*.run.json")
+        settings = json.loads(record.read_text())["settings"]
+        assert (settings["server"], settings["base_url"]) == (there["OPENAI_BASE_URL"], None)
+        words = ("--model_name", "m", "--score_mode", "understand", *answers)
+        words = (*words, "--scorer_name", "judge", "--output", tmp_path / "scores.json")
+        result = script("src/eval/score.py", *words, **there)
+        assert result.returncode == 0, result.stderr
+        scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["settings"]["base_url"] == there["OPENAI_BASE_URL"]
+
+
 def test_a_file_of_another_judge_of_that_name_is_kept(script, tmp_path, answers):
     with Server(lambda _: (200, said('{"score": 4}'))) as server:
 

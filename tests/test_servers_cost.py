@@ -22,6 +22,7 @@ from malmat.answer.request import JUDGED, Batch, Failed, answers_by_id
 from malmat.errors import InputError, StopRunning
 from malmat.journal import Journal
 from malmat.models import read_models
+from tests.fake_llm import FakeLLM
 from tests.small_server import (  # noqa: F401
     SCHEMA,
     Server,
@@ -354,6 +355,24 @@ def test_a_batch_that_is_gone_is_told_and_asked_anew_on_the_next_run(tmp_path):
     assert len(model.submitted) == 2
 
 
+class WithoutOutputs(dict):
+    """The files of a server that has lost those of results."""
+
+    def __setitem__(self, name, content):
+        if not name.startswith("out-"):
+            super().__setitem__(name, content)
+
+
+def test_a_batch_whose_file_is_gone_is_told_as_one_that_is_gone(tmp_path):
+    with FakeLLM() as fake:
+        model, fake.files = OpenAI("m", f"{fake.url}/v1"), WithoutOutputs()
+        with pytest.raises(StopRunning, match="or its file, is gone from the server"):
+            fetch(model, tmp_path)
+        fake.files = dict(fake.files)
+        assert {record["status"] for record in fetch(model, tmp_path)} == {"ok"}
+        assert fake.counts["batch"] == 2
+
+
 def test_a_batch_under_way_is_not_paid_for_twice(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fetch(Batches(KeyboardInterrupt(), name="m"), tmp_path)
@@ -401,6 +420,31 @@ def test_a_batch_learns_what_its_rows_were_refused_for(tmp_path, capsys):
     later = Batches(without_keys)  # another run remembers it
     fetch(later, tmp_path, count=3, schema=SCHEMA)
     assert later.submitted[0][0][1].response_json_schema is None
+
+
+def test_the_first_failures_of_a_batch_are_shown(tmp_path, capsys):
+    def ends(rows):
+        kinds = ["400: temperature has to be 1", "500: out of order", "", "503: busy", "504: late"]
+        kinds[2] = kinds[0]
+        return [(key, Failed(kind)) for (key, _), kind in zip(rows, kinds, strict=True)]
+
+    model = Batches(ends)
+    records = fetch(model, tmp_path, count=5)
+    assert {record["status"] for record in records} == {"api_error"}
+    shown = [line for line in capsys.readouterr().out.splitlines() if "api_error" in line]
+    assert shown == [
+        f"  {records[0]['id']}: api_error: 400: temperature has to be 1 "
+        "(--extra_body sends further settings)",
+        f"  {records[1]['id']}: api_error: 500: out of order",
+        f"  {records[3]['id']}: api_error: 503: busy",
+    ]
+
+
+def test_a_failure_that_a_batch_learns_from_is_not_shown(tmp_path, capsys):
+    refusal = Failed("400: response_schema is not supported", code=400)
+    refused = lambda rows: [(key, refusal) for key, _ in rows]  # noqa: E731
+    fetch(Batches(refused, without_keys), tmp_path, schema=SCHEMA)
+    assert "api_error" not in capsys.readouterr().out
 
 
 def test_a_row_that_a_batch_refused_has_its_code(tmp_path):

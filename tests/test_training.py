@@ -16,7 +16,7 @@ from malmat.lm import chat
 from malmat.lm.chat import IGNORE
 from malmat.train.checkpoints import is_whole, newest_checkpoint, seal
 from malmat.train.record import batch_shape
-from tests.conftest import PAIRS, ROOT, make_model
+from tests.conftest import PAIRS, ROOT, ending, make_model
 
 
 @pytest.fixture(scope="module")
@@ -173,18 +173,18 @@ def test_a_killed_lora_run_resumes_to_the_same_weights(tmp_path, script, model_f
 
     words = command(model_folder, data, cut, name, **options)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
-    child = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, str(ROOT / words[0]), *words[1:]],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
-    while not newest_whole(cut) and time.monotonic() < deadline:
-        time.sleep(0.002)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    with ending(process) as child:
+        deadline = time.monotonic() + 120
+        while not newest_whole(cut) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
     assert json.loads((cut / "run.json").read_text())["status"] == "running"
     # A checkpoint that a kill or a full disk left half written must not be taken.
     broken = cut / "checkpoint-39"
@@ -426,17 +426,18 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_the_run_goes_on(
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    child = subprocess.Popen(
+    process = subprocess.Popen(
         command_line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not newest_whole(cut) and child.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)
-    import resource
+    with ending(process) as child:
+        deadline = time.monotonic() + 120
+        while not newest_whole(cut) and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        import resource
 
-    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))  # no weights fit
-    _, said = child.communicate()
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))  # no weights fit
+        _, said = child.communicate()
     assert child.returncode == 1
     assert "is kept: make room and run the same command" in said
     kept = [folder.name for folder in cut.glob("checkpoint-*") if is_whole(folder)]

@@ -18,20 +18,43 @@ LINEAR = {
 }
 SLIDING = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 16}
 EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+SMALL_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 16}
 APART = {
     **{name: {} for name in ("llama", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "gpt_neox")},
     **dict.fromkeys(("gemma2", "gemma3_text", "exaone4", "cohere2"), SLIDING),
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4},
+    "hyperclovax": {},
+    "gemma4_text": SLIDING | {"vocab_size_per_layer_input": 500, "hidden_size_per_layer_input": 8},
     "mixtral": EXPERTS,
+    "solar_open": SMALL_EXPERTS | {"n_routed_experts": 4},
 }
 READ_EACH_OTHER = {
     "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64},
     "lfm2": {"layer_types": ["conv", "full_attention"], "block_ff_dim": 128},
+    "lfm2_moe": SMALL_EXPERTS | {"layer_types": ["conv", "full_attention"], "num_experts": 4},
     "qwen3_5_text": LINEAR,
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16},
+    "qwen3_next": {
+        **LINEAR, **SMALL_EXPERTS, "num_experts": 4, "shared_expert_intermediate_size": 32,
+    },
+    "bamba": MAMBA | {"attn_layer_indices": [1]},
+    "granitemoehybrid": {
+        **MAMBA, "layer_types": ["mamba", "attention"], "shared_intermediate_size": 64,
+        "num_local_experts": 2, "num_experts_per_tok": 1,
+    },
+    "nemotron_h": {
+        "layers_block_type": ["mamba", "attention"], "mamba_num_heads": 8, "mamba_head_dim": 16,
+        "ssm_state_size": 16, "n_groups": 1,
+    },
+    "jamba": {
+        "num_experts": 2, "num_experts_per_tok": 1, "attn_layer_period": 2,
+        "attn_layer_offset": 1, "use_mamba_kernels": False,
+    },
+    "minimax": EXPERTS | {"layer_types": ["linear_attention", "full_attention"]},
     "gpt_oss": SLIDING | EXPERTS,
     "llama4_text": EXPERTS | {"intermediate_size_mlp": 128},
-}
+}  # fmt: skip
 
 
 def tiny(name: str, options: dict, dtype: str = "float32"):
@@ -58,7 +81,8 @@ def test_families_that_keep_examples_apart_are_packed(name, dtype):
     assert model.training
     if dtype == "float32":
         assert interaction(model) == pytest.approx((0, 0), abs=1e-5)
-    assert name == "mixtral" or name in KEEP_APART
+    asked = ("hyperclovax", "gemma4_text", "mixtral", "solar_open")
+    assert (name in asked) is (name not in KEEP_APART)
 
 
 def test_every_family_that_is_packed_unasked_is_shown_here():

@@ -24,6 +24,7 @@ from malmat.answer.request import (
     Accept,
     Engine,
     Failed,
+    Failures,
     Request,
     Retry,
     has_failed,
@@ -39,10 +40,6 @@ from malmat.journal import Journal
 from malmat.progress import Progress
 
 UNREADABLE_TRIES = 3
-
-
-SHOWN_FAILURES = 3
-"""How many different failures are shown while a run goes on."""
 
 
 class ApiEngine(Engine):
@@ -112,7 +109,7 @@ class _Run:
         self._gate, self._breaker = _Gate(workers), _Breaker()
         self._in_batches = rows_under_way(journal.path, self._identity)
         self._failure: BaseException | None = None
-        self._shown: set[str] = set()
+        self._failures = Failures()
         self._lock = threading.Lock()
         # Of each request in order its key and, if it is asked, what tells that its record is in
         # the journal; None of each worker that has ended.
@@ -165,17 +162,8 @@ class _Run:
             if self._meter.cost is not None:
                 self._bar.note(f"${self._meter.cost:.4f}")
             self._bar.update()
-            self._show(record)
+            self._failures.show(record, self._bar.write)
             self._stop_at(self._breaker.problem(record) or self._meter.problem())
-
-    def _show(self, record: dict) -> None:
-        """Print a failure that looks like none before, up to ``SHOWN_FAILURES``."""
-        error = record["error"]
-        if not error or error[:60] in self._shown or len(self._shown) >= SHOWN_FAILURES:
-            return
-        self._shown.add(error[:60])
-        hint = " (--extra_body sends further settings)" if error[:4] in ("400:", "422:") else ""
-        self._bar.write(f"  {record['id']}: {record['status']}: {error}{hint}")
 
     @staticmethod
     def _stop_at(problem: str | None) -> None:

@@ -21,6 +21,7 @@ from malmat.answer.request import (
     Batch,
     Engine,
     Failed,
+    Failures,
     Request,
     is_missing,
     no_answer,
@@ -77,9 +78,10 @@ class BatchEngine(Engine):
         identity = self.identity()
         keys = [request_key(identity, request) for request in requests]
         rows = dict(zip(keys, requests, strict=True))
+        failures = Failures()
         with Journal(ledger_path(journal.path)) as ledger:
             waiting = open_batches(self.model, ledger, identity)
-            for _ in range(LEARNING_ROUNDS):
+            for left in reversed(range(LEARNING_ROUNDS)):
                 submitted = {key for entry in waiting.values() for key in entry["rows"]}
                 missing = (
                     (key, request)
@@ -95,7 +97,11 @@ class BatchEngine(Engine):
                     journal.extend(with_earlier_usage(record, journal) for record in records)
                     ledger.append({**entry, "state": batch.state})
                     print(f"{label}: batch {entry['batch']} {batch.state}")
-                    learnt |= has_learnt(self.model, entry, batch)
+                    again = has_learnt(self.model, entry, batch) and left > 0 and not problem
+                    learnt |= again
+                    if not again:  # else what failed is submitted once more
+                        for record in records:
+                            failures.show(record, print)
                 if problem or not learnt:
                     break
         if problem:

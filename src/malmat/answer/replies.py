@@ -208,23 +208,38 @@ def _objects(text: str) -> list[dict | str]:
     return found
 
 
+def _decoded(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def read_json(text: str) -> Any:
+    """A JSON value that a model wrote, the keys of its objects in lower case.
+
+    Line breaks in strings, a comma before a bracket and a backslash that escapes nothing do not
+    matter.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return _decoded(text)
+    except ValueError:
+        return _decoded(_mended(text))
+
+
 def _read(text: str) -> dict | str:
-    for form in (text, _mended(text)):
-        try:
-            return _DECODER.decode(form)
-        except ValueError:
-            continue
-        except RecursionError:
-            break
+    with contextlib.suppress(ValueError):
+        return read_json(text)
     return text
 
 
 def _fault(text: str) -> str:
     """Why a text is no JSON."""
     try:
-        _DECODER.decode(text)
-    except RecursionError:
-        return "nested too deep"
+        _decoded(text)
     except ValueError as error:
         return str(error)
     return ""

@@ -232,6 +232,26 @@ def no_answer(status: str, error: object) -> dict:
     return {**nothing, "status": status, "error": str(error)}
 
 
+SHOWN_FAILURES = 3
+"""How many different failures of a run are shown."""
+
+
+class Failures:
+    """The failures of a run that are shown: the first ``SHOWN_FAILURES`` that look different."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def show(self, record: dict, write: Callable[[str], object]) -> None:
+        """Write a failure that looks like none before."""
+        error = record["error"]
+        if not error or error[:60] in self._shown or len(self._shown) >= SHOWN_FAILURES:
+            return
+        self._shown.add(error[:60])
+        hint = " (--extra_body sends further settings)" if error[:4] in ("400:", "422:") else ""
+        write(f"  {record['id']}: {record['status']}: {error}{hint}")
+
+
 class Retry(Exception):
     """A passing fault.
 

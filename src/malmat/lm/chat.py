@@ -106,11 +106,17 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def _adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer itself begins a text with ``<bos>``: its ``add_bos_token`` does not say
+    so where a ``tokenizer.json`` does it (transformers 5.17)."""
+    bos = tokenizer.bos_token_id
+    return bos is not None and tokenizer("0", add_special_tokens=True)["input_ids"][:1] == [bos]
+
+
 def _with_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
     bos = tokenizer.bos_token_id
-    if bos is not None and getattr(tokenizer, "add_bos_token", False) and ids[:1] != [bos]:
-        return [bos, *ids]  # for a template that leaves <bos> to the tokenizer
-    return ids
+    # For a template that leaves <bos> to the tokenizer.
+    return [bos, *ids] if ids[:1] != [bos] and _adds_bos(tokenizer) else ids
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict]) -> list[int]:
@@ -132,7 +138,7 @@ def write_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     Returns:
         Whether the template was changed.
     """
-    if not getattr(tokenizer, "add_bos_token", False) or tokenizer.bos_token is None:
+    if not _adds_bos(tokenizer):
         return False
     if render_prompt(tokenizer, _EXCHANGE[:1]).startswith(tokenizer.bos_token):
         return False

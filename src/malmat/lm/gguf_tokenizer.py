@@ -141,7 +141,6 @@ class GgufTokenizer:
         self.eos_token_id = self._known(self._lib.llama_vocab_eos(self._vocab))
         pad = self._known(self._lib.llama_vocab_pad(self._vocab))
         self.pad_token_id = self.eos_token_id if pad is None else pad
-        self.add_bos_token = self._lib.llama_vocab_get_add_bos(self._vocab)
 
     @staticmethod
     def _known(token: int) -> int | None:

@@ -164,8 +164,12 @@ def common(rows: list[list[int]]) -> int:
     )
 
 
-PREFILL_ROWS = 16
-"""Prompts read at a time: rows of like length, so that little padding is computed."""
+PREFILL_ROWS = {"cpu": 16, "cuda": 64}
+"""Prompts read at a time: rows of like length, so that little padding is computed.
+
+A processor gains nothing by more of them. A card does up to some thousand tokens in a pass
+(``branches.ENOUGH``), which are 64 questions; what their layers hold is in ``fitting_batch``.
+"""
 
 
 def read_prompts(
@@ -191,8 +195,9 @@ def read_prompts(
     if shared:
         beginning = [extend(model, [], [prompts[0][:shared]], pad, [(0, 0)])[0]]
     parts, logits = [], []
-    for first in range(0, len(prompts), PREFILL_ROWS):
-        rest = [prompt[shared:] for prompt in prompts[first : first + PREFILL_ROWS]]
+    rows = PREFILL_ROWS.get(model.device.type, PREFILL_ROWS["cpu"])
+    for first in range(0, len(prompts), rows):
+        rest = [prompt[shared:] for prompt in prompts[first : first + rows]]
         ends = [(row, len(tokens) - 1) for row, tokens in enumerate(rest)]
         above = [(reading, [0] * len(rest)) for reading in beginning]
         reading, found = extend(model, above, rest, pad, ends)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from malmat.answer.prices import Meter
+from malmat.answer.replies import read_json
 from malmat.answer.request import Engine, Request
 from malmat.journal import Journal
 from malmat.prompts import inert, user_message
@@ -49,7 +49,7 @@ def _lines(text: str) -> Iterable[str]:
     listed = re.search(r"\[.*\]", text, re.DOTALL)
     if listed:
         with suppress(ValueError):
-            values = json.loads(listed[0])
+            values = read_json(listed[0])
             if values and all(isinstance(value, str) for value in values):
                 return values
     return re.sub(r"```\w*", "", text).splitlines()

@@ -137,7 +137,7 @@ def copies(text: str, example: str) -> bool:
 
 
 @functools.lru_cache(maxsize=256)  # a term's examples meet all of its pairs
-def _outline(text: str) -> tuple[str, frozenset[str]]:
+def _outline(text: str) -> tuple[str, frozenset[int]]:
     return squeeze(text), shingles(text)
 
 

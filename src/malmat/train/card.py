@@ -12,7 +12,7 @@ from malmat.files import check_fields, read_json
 from malmat.lm.chat import THINKING_OFF
 from malmat.lm.embedded import EMBEDDED, EMBEDDED_HUB
 from malmat.lm.load import short_name
-from malmat.train.record import json_of
+from malmat.train.record import counted, json_of
 
 CARD_SETTINGS = (
     "method",
@@ -105,6 +105,7 @@ def model_card(record: dict, *, merged: bool = False) -> str:
         switches=", ".join(f"{name}={value}" for name, value in THINKING_OFF.items()),
         shown={k: ", ".join(v) if isinstance(v, list) else v for k, v in shown.items()},
         before=before[0] if before else None,
+        counted=counted(record["data"]),
         worded=f"the wording of {constant} in {wording_file}" if record["wording"] else None,
         terms=terms,
         quoted=json.dumps(terms, ensure_ascii=False),

@@ -17,26 +17,27 @@ from typing import TYPE_CHECKING, Any
 
 from malmat.errors import InputError
 from malmat.lm import chat
-from malmat.lm.chat import EMPTY_THOUGHT
 from malmat.lm.device import check_driver, sharded
 from malmat.lm.load import no_model, quiet, resolve
 from malmat.lm.remote import check_own_code
 from malmat.messages import trained_turns
-from malmat.train.labels import check_example, check_turns, count_labels, spans
+from malmat.train.labels import (
+    ExampleFault,
+    check_example,
+    check_template,
+    check_turns,
+    count_labels,
+    round_trip,
+    spans,
+)
 from malmat.train.lora import is_adapter
 from malmat.train.memory import PARTS
 from malmat.train.optimizer import check_optimizer
-from malmat.train.record import root_of
+from malmat.train.record import counted, root_of
 from malmat.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-_PROBE = [
-    {"role": "user", "content": "주말에 뭐 해?"},
-    {"role": "assistant", "content": "집콕이지"},
-]
 
 
 _ROUND_TRIPS = 500
@@ -173,16 +174,15 @@ def check(
         ``date`` (that the template writes into a prompt, or None).
 
     Raises:
-        ValueError: an example whose labels are not the answer with the turn's end, two
-            ``<bos>``, a terminator inside an answer, or a template that renders training
-            and inference differently or cannot switch thinking off.
+        ExampleFault: an example whose labels are not the answer with the turn's end, a
+            terminator inside an answer, or one that the template renders differently at training
+            and at inference.
+        ValueError: as ``check_template``.
     """
     if not examples:
         raise ValueError("there is no example to train on")
-    end = chat.end_of_turn(tokenizer)
-    thinking = thinking_off(tokenizer)
-    round_trip(tokenizer, _PROBE)
-    stops = set(chat.terminators(tokenizer))
+    thinking = check_template(tokenizer)
+    end, stops = chat.end_of_turn(tokenizer), set(chat.terminators(tokenizer))
     for number, example in enumerate(examples, 1):
         check_example(tokenizer, example, end, stops, number)
     _check_prompts(tokenizer, examples, conversations)
@@ -213,8 +213,11 @@ def _check_prompts(
     for index in range(0, len(examples), math.ceil(len(examples) / _ROUND_TRIPS)):
         messages = conversations[index]
         check_turns(tokenizer, examples[index], messages, index + 1)
-        for turn in trained_turns(messages):
-            round_trip(tokenizer, messages[: turn + 1], number=index + 1)
+        try:
+            for turn in trained_turns(messages):
+                round_trip(tokenizer, messages[: turn + 1])
+        except ValueError as error:  # the template has passed on a plain exchange
+            raise ExampleFault(index + 1, str(error)) from None
 
 
 def _counts(examples: Sequence[dict[str, list[int]]], batch_size: int) -> dict[str, Any]:
@@ -245,53 +248,6 @@ def _quantile(ordered: list[int], share: float) -> int:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def thinking_off(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """``off`` where the template writes or knows a thinking block, None where it does not.
-
-    Raises:
-        ValueError: the prompt ends inside a thinking block all the same, so that the
-            answer would be trained as a thought.
-    """
-    prompt = chat.render_prompt(tokenizer, _PROBE[:1]).rstrip()
-    if prompt.endswith(("<think>", "assistant/think")):
-        raise ValueError(
-            f"{tokenizer.name_or_path}: the chat template opens a thinking block that cannot be "
-            "switched off: answers would be trained as thoughts; use the instruct model"
-        )
-    known = any(name in str(tokenizer.chat_template) for name in chat.THINKING_OFF)
-    return "off" if known or EMPTY_THOUGHT.search(prompt) else None
-
-
-def round_trip(
-    tokenizer: PreTrainedTokenizerBase, messages: list[dict], *, number: int | None = None
-) -> None:
-    """Whether a whole conversation is the prompt of inference, the answer and the end of turn.
-
-    An empty thinking block is passed over: some templates (EXAONE 4) write it before
-    an answer in the making only. What is trained is what inference sees. White space that the
-    template writes before an answer is part of what is trained.
-
-    Raises:
-        ValueError: saying where the two renderings part.
-    """
-    prompt = chat.render_prompt(tokenizer, messages[:-1])
-    answer = messages[-1]["content"].strip()
-    trained = [*messages[:-1], {**messages[-1], "content": answer}]
-    whole = EMPTY_THOUGHT.sub("", chat.render_conversation(tokenizer, trained))
-    expected = EMPTY_THOUGHT.sub("", prompt) + chat.answer_lead(tokenizer) + answer
-    if whole.startswith(expected):
-        return
-    at = next((n for n, (a, b) in enumerate(zip(expected, whole, strict=False)) if a != b), None)
-    at = min(len(expected), len(whole)) if at is None else at
-    raise ValueError(
-        f"{tokenizer.name_or_path}: the chat template renders "
-        + (f"example {number}" if number else "a conversation")
-        + " differently at training and at inference: the prompt with the answer has "
-        f"{expected[max(0, at - 15) : at + 25]!r} where the conversation has "
-        f"{whole[max(0, at - 15) : at + 25]!r}"
-    )
-
-
 def plan(
     examples: int,
     *,
@@ -320,14 +276,9 @@ def report(
     estimate: dict[str, Any] | None = None,
     terms: dict[str, Any] | None = None,
 ) -> list[str]:
-    """What ``check``, ``plan``, ``memory`` and ``licence`` found, a line each.
-
-    ``facts["unit"]`` is ``pairs`` where two examples, the better and the worse, are a row.
-    """
-    unit = facts.get("unit", "examples")
-    rows = facts["examples"] // (2 if unit == "pairs" else 1)
+    """What ``check``, ``plan``, ``memory`` and ``licence`` found, a line each."""
     lines = [
-        f"data: {rows:,} {unit} ({facts['skipped']:,} too long, left out), "
+        f"data: {counted(facts)} ({facts['skipped']:,} too long, left out), "
         f"{facts['tokens']:,} tokens; an example has {facts['mean']:g} on average, median "
         f"{facts['median']}, p95 {facts['p95']}, longest {facts['longest']}",
         f"loss: on the {facts['labelled_tokens']:,} tokens of answers and turn ends "
@@ -352,6 +303,7 @@ def report(
             + (daily if date == "today's" else "")
         )
     if steps:
+        unit = facts.get("unit", "examples")
         lines.append(f"plan: {steps['steps']:,} steps of {steps['effective']} {unit}")
         if "sequences" in steps:
             lines.append(

@@ -68,6 +68,7 @@ class Examples:
         conversations: the messages of each text (of a preference row: two), with ``weight: 0``
             at the answers that are not trained in it.
         kept: the rows of ``encoded``.
+        origins: of each text its row's number in ``rows``, from 1.
         skipped: rows left out because a text is longer than the limit; a cut one would
             end without its terminator, so none is cut.
         shortened: conversations whose later answers are left out because they end beyond it.
@@ -90,20 +91,23 @@ class Examples:
             path: the rows' file, for the message.
 
         Raises:
-            InputError: no row is short enough.
+            InputError: no row is short enough, or one cannot be rendered: what the template
+                refuses of it alone, if it takes a plain question and answer.
         """
-        self.rows = rows
+        self.rows, self._path = rows, path
         self.kept: list[dict] = []
         self.encoded: list[dict] = []
         self.conversations: list[list[dict]] = []
+        self.origins: list[int] = []
         self.skipped = self.shortened = 0
-        for row in rows:
-            if "chosen" in row:
-                found = self._add_preference(conversations(row, wording), tokenizer, max_length)
-            else:
-                [messages] = conversations(row, wording)
-                found = self._add_conversation(messages, tokenizer, max_length)
+        for number, row in enumerate(rows, 1):
+            add = self._add_preference if "chosen" in row else self._add_conversation
+            try:
+                found = add(conversations(row, wording), tokenizer, max_length)
+            except ValueError as error:
+                raise self.fault(number, str(error)) from None
             self.skipped += not found
+            self.origins += [number] * (len(self.conversations) - len(self.origins))
             self.kept += [row] * (len(self.encoded) - len(self.kept))
         if not self.encoded:
             raise InputError(
@@ -112,6 +116,14 @@ class Examples:
                 field="max_seq_length",
                 fix="Raise --max_seq_length.",
             )
+
+    def fault(self, number: int, problem: str, fix: str | None = None) -> InputError:
+        """What is wrong with the row of that number, which begins as the message quotes."""
+        asked, *_ = conversations(self.rows[number - 1])[0][-2:]
+        fix = fix or "Mend the row or leave it out, or train another model."
+        return InputError(
+            f"row {number} ({asked['content'][:40]!r}): {problem}", path=self._path, fix=fix
+        )
 
     def _add_preference(self, texts: list[list[dict]], tokenizer: Any, max_length: int) -> bool:
         """Add a preference row; False where one of its texts is too long."""
@@ -122,8 +134,9 @@ class Examples:
         self.encoded.append(dict(zip(("chosen", "rejected"), encoded, strict=True)))
         return True
 
-    def _add_conversation(self, messages: list[dict], tokenizer: Any, max_length: int) -> bool:
+    def _add_conversation(self, texts: list[list[dict]], tokenizer: Any, max_length: int) -> bool:
         """Add the examples of a conversation; False where each of its answers ends too late."""
+        [messages] = texts
         turns = trained_turns(messages)
         parts = chat.encode_conversation(tokenizer, messages, turns, max_length)
         for example, inside in parts:

@@ -54,6 +54,16 @@ def reference_of(log: list[dict]) -> dict | None:
     return next(({name: row[name] for name in _AT_START} for row in found), None)
 
 
+def counted(facts: dict) -> str:
+    """The training rows that ``checks.check`` counted, in words: ``1,234 examples``.
+
+    ``facts["unit"]`` is ``pairs`` where two examples, the better and the worse, are a row; runs of
+    before have no unit.
+    """
+    unit = facts.get("unit", "examples")
+    return f"{facts['examples'] // (2 if unit == 'pairs' else 1):,} {unit}"
+
+
 def run_identity(settings: TrainSettings, wording: str | None) -> str:
     """What determines the trained weights; a run resumes only where this is the same.
 

@@ -33,7 +33,7 @@ from malmat.train.examples import (
     refuse_evaluation_only,
 )
 from malmat.train.hub import check_upload, upload
-from malmat.train.labels import AnswerFault
+from malmat.train.labels import ExampleFault, check_template
 from malmat.train.licence import licence
 from malmat.train.loop import Build, Job, finish, train
 from malmat.train.memory import memory
@@ -214,27 +214,17 @@ def _encode(
     """
     tokenizer = load_tokenizer(settings.model_name, trust_remote_code=settings.trust_remote_code)
     tokenizer.padding_side = "right"
-    if chat.write_bos(tokenizer):
-        print(f"  the chat template leaves {tokenizer.bos_token} out: it is written into the copy")
-    options: dict[str, Any] = {"max_length": settings.max_seq_length, "wording": data.wording}
-    held = None
     try:
-        examples = Examples(data.train, tokenizer, path=settings.data_path, **options)
-        if data.held is not None:
-            held = Examples(data.held, tokenizer, path=settings.eval_data_path, **options)
-        facts = check(
-            tokenizer,
-            examples.texts(),
-            examples.conversations,
-            skipped=examples.skipped,
-            shortened=examples.shortened,
-            batch_size=settings.batch_size * (2 if settings.preferences else 1),
-        )
-    except AnswerFault as fault:
-        fix = "Take the token out of the answer."
-        raise InputError(str(fault), path=settings.data_path, fix=fix) from None
+        if chat.write_bos(tokenizer):
+            bos = tokenizer.bos_token
+            print(f"  the chat template leaves {bos} out: it is written into the copy")
+        check_template(tokenizer)
     except ValueError as error:
         raise InputError(str(error), field="model_name") from None
+    examples, facts = _encode_rows(settings, data.train, settings.data_path, data, tokenizer)
+    held = None
+    if data.held is not None:
+        held, _ = _encode_rows(settings, data.held, settings.eval_data_path, data, tokenizer)
     facts["unit"] = "pairs" if settings.preferences else "examples"
     texts = [*examples.texts(), *(held.texts() if held else ())]
     check_vocabulary(settings, tokenizer, (text["input_ids"] for text in texts))
@@ -254,6 +244,30 @@ def _encode(
         job.packed = pack(settings, examples, held, world_size())
         facts |= job.packed.worst()
     return job, facts
+
+
+def _encode_rows(
+    settings: TrainSettings, rows: list[dict], path: str | None, data: Data, tokenizer: Any
+) -> tuple[Examples, dict[str, Any]]:
+    """The rows of a file as examples, and the facts that ``check`` finds of them.
+
+    Raises:
+        InputError: naming the file and the row.
+    """
+    examples = Examples(rows, tokenizer, settings.max_seq_length, wording=data.wording, path=path)
+    try:
+        facts = check(
+            tokenizer,
+            examples.texts(),
+            examples.conversations,
+            skipped=examples.skipped,
+            shortened=examples.shortened,
+            batch_size=settings.batch_size * (2 if settings.preferences else 1),
+        )
+    except ExampleFault as fault:
+        number = examples.origins[fault.number - 1]
+        raise examples.fault(number, fault.problem, fault.fix) from None
+    return examples, facts
 
 
 def _with_checkpointing(
