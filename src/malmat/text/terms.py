@@ -163,26 +163,30 @@ class TermMatcher:
     def _candidates(self, text: str, tokens: Tokens) -> Iterable[str]:
         """Titles of the terms that may stand in the text: without this, rows times terms would be
         looked at."""
-        found = dict.fromkeys(title for title, term in self._terms.items() if term.forms)
-        if len(found) < len(self._terms):
-            plain, content = _as_compared(text), content_lemmas(tokens())
-            beginnings: set[Any] = {plain[i : i + n] for i in range(len(plain)) for n in (1, 2)}
-            beginnings |= {*((lemma,) for lemma in content), *itertools.pairwise(content)}
-            for beginning in beginnings & self._beginnings.keys():
-                found |= dict.fromkeys(self._beginnings[beginning])
+        with_forms, letters, morphemes = self._beginnings
+        found = dict.fromkeys(with_forms)
+        plain = _as_compared(text) if letters else ""
+        for beginning in {plain[i : i + n] for i in range(len(plain)) for n in (1, 2)}:
+            found |= dict.fromkeys(letters.get(beginning, ()))
+        content = content_lemmas(tokens()) if morphemes else []
+        for start in {*((lemma,) for lemma in content), *itertools.pairwise(content)}:
+            found |= dict.fromkeys(morphemes.get(start, ()))
         return found
 
     @functools.cached_property
-    def _beginnings(self) -> dict[Any, list[str]]:
-        """The first two letters, or morphemes, of terms without forms → their titles."""
-        found: dict[Any, list[str]] = defaultdict(list)
+    def _beginnings(self) -> tuple[list[str], dict[str, list[str]], dict[tuple, list[str]]]:
+        """The titles of terms with forms; of the others by their first two letters, and by their
+        first two morphemes."""
+        with_forms = [title for title, term in self._terms.items() if term.forms]
+        letters: dict[str, list[str]] = defaultdict(list)
+        morphemes: dict[tuple, list[str]] = defaultdict(list)
         for title, term in self._terms.items():
             for spelling in () if term.forms else term.spellings:
-                found[_as_compared(_fixed_parts(spelling.text)[0])[:2]].append(title)
+                letters[_as_compared(_fixed_parts(spelling.text)[0])[:2]].append(title)
                 for lemmas in self._lemmas(spelling):
                     alone = len(lemmas) == 1 or lemmas[1][1] == "*"
-                    found[tuple(lemmas[: 1 if alone else 2])].append(title)
-        return found
+                    morphemes[tuple(lemmas[: 1 if alone else 2])].append(title)
+        return with_forms, letters, morphemes
 
     def _stands_beside_forms(self, term: ListedTerm, text: str, tokens: Tokens) -> bool:
         """Whether a term that has forms is used in a way that no form can list."""
