@@ -85,7 +85,7 @@ def prepare(args, folder: Path) -> None:
             for part in (example["input_ids"][:first], example["input_ids"][first:])
         )
         asked = asked.removeprefix("user\n").removesuffix("\nmodel\n")
-        rows.append({"instruction": asked, "output": said.strip()})
+        rows.append({"instruction": asked, "input": "", "output": said.strip()})
     (folder / "rows.json").write_text(json.dumps(rows, ensure_ascii=False))
     (folder / "dataset_info.json").write_text('{"rows": {"file_name": "rows.json"}}')
     settings = {
@@ -105,12 +105,14 @@ def prepare(args, folder: Path) -> None:
 def theirs(args, folder: Path, number: int) -> dict:
     settings = json.loads((folder / "settings.json").read_text())
     output = folder / str(number)
-    file = folder / f"{number}.json"
+    file = folder / f"{number}.yaml"
     file.write_text(json.dumps({**settings, "output_dir": str(output)}))
     command = [sys.executable, "-m", "llamafactory.cli", "train", str(file)]
     # Its check of versions refuses newer ones that do as well.
     env = {**os.environ, "DISABLE_VERSION_CHECK": "1", "USE_MODELSCOPE_HUB": "0"}
-    env.pop("PYTHONPATH", None)
+    # It imports torchaudio, of which no release loads beside this torch, for speech alone.
+    (folder / "torchaudio.py").touch()
+    env["PYTHONPATH"] = str(folder)
     said = folder / f"{number}.log"
     with said.open("w") as log:
         child = subprocess.Popen(command, stdout=log, stderr=log, env=env)
