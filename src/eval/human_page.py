@@ -25,6 +25,11 @@ KEYS = """
 """
 KOREAN = '<script>document.documentElement.lang = "ko"</script>'
 
+# Gradio fades its buttons in and out whatever the reader has asked of the system.
+STILL = """@media (prefers-reduced-motion: reduce) {
+  *, ::before, ::after { transition: none !important; animation: none !important; }
+}"""
+
 
 def page(session: Session):
     """The page as Gradio blocks."""
@@ -115,6 +120,7 @@ def serve(blocks, host: str, port: int | None, css: str = "human.css", js: str =
             server_port=port,
             share=False,
             theme=theme,
+            css=STILL,
             css_paths=[HERE / css],
             js=f"() => {{{js}}}",
             head=KOREAN,

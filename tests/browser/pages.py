@@ -36,11 +36,13 @@ def is_elsewhere(url: str) -> bool:
 
 
 def assert_usable(page, axe: str) -> None:
-    """Nothing is cut off at the side, and axe-core finds nothing serious or critical."""
+    """Nothing is cut off at the side, nothing moves, axe-core finds nothing serious or critical."""
     wide = page.evaluate(
         "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     assert wide <= 0, f"{wide} px stand out at the side"
+    moving = page.evaluate("() => document.getAnimations().map(one => one.effect.target.outerHTML)")
+    assert moving == [], "the reader asked for reduced motion"
     page.evaluate(axe)
     found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
     faults = [
