@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import certifi
 import pytest
 
+from malmat.answer import retry
 from malmat.errors import InputError
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -167,6 +169,25 @@ def serving(command: list[str], **settings) -> Iterator[tuple[str, subprocess.Po
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def one_certificate(tmp_path_factory) -> Path:
+    """For SSL_CERT_FILE: loopback needs none, but each client reads them all, which takes long."""
+    end = "-----END CERTIFICATE-----\n"
+    path = tmp_path_factory.mktemp("certificates") / "one.pem"
+    path.write_text(Path(certifi.where()).read_text("utf-8").partition(end)[0] + end)
+    return path
+
+
+@pytest.fixture
+def fake_servers(monkeypatch, one_certificate):
+    """Keys and short waits, for scripts that ask servers and for what runs in this process."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(one_certificate))
+    monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyFake")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
+    monkeypatch.setenv("MALMAT_RETRY_SCALE", "0.01")
+    monkeypatch.setattr(retry, "RETRY_SCALE", 0.01)
 
 
 @pytest.fixture

@@ -11,14 +11,12 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import certifi
 import pytest
 
 import generate_augmented_pairs_gemini as script
 import understanding_evaluation_augmenter as questions_script
 from malmat import cli
 from malmat.answer import batches as batch
-from malmat.answer import retry
 from malmat.answer.gemini_legacy import openapi_schema
 from malmat.answer.open import SDKS
 from malmat.answer.prices import price, read_prices
@@ -36,16 +34,7 @@ from tests.fake_llm import FakeLLM, storm
 TITLES = ["갓생", "점메추", "현타", "국룰", "오운완", "얼죽아", "킹받네", "정주행", "손절", "칼퇴"]
 
 
-@pytest.fixture(autouse=True)
-def _keys_and_short_waits(monkeypatch, tmp_path_factory):
-    end = "-----END CERTIFICATE-----\n"  # loopback needs none, and reading them all takes long
-    path = tmp_path_factory.getbasetemp() / "one.pem"
-    path.write_text(Path(certifi.where()).read_text(encoding="utf-8").partition(end)[0] + end)
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyFake")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
-    monkeypatch.setenv("MALMAT_RETRY_SCALE", "0.01")
-    monkeypatch.setattr(retry, "RETRY_SCALE", 0.01)
+pytestmark = pytest.mark.usefixtures("fake_servers")
 
 
 def write_terms(path: Path, titles: list[str]) -> Path:

@@ -11,11 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import certifi
 import pytest
 
 from malmat import cli
-from malmat.answer import retry
 from malmat.contests.choice_order import rotated, shuffled, stays_in_order
 from malmat.contests.exam_quality import longest_is_right, position_skew
 from malmat.contests.held_back import HeldBack
@@ -37,16 +35,7 @@ PROMPTS = load_prompts(FOLDER / "augment_prompt.py")
 NAMES = ["온돌", "단오", "장승", "물레", "한지", "옹기", "가마", "다듬이", "누비", "부뚜막"]
 
 
-@pytest.fixture(autouse=True)
-def _keys_and_short_waits(monkeypatch, tmp_path_factory):
-    end = "-----END CERTIFICATE-----\n"  # loopback needs none, and reading them all takes long
-    path = tmp_path_factory.getbasetemp() / "one.pem"
-    path.write_text(Path(certifi.where()).read_text(encoding="utf-8").partition(end)[0] + end)
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    monkeypatch.setenv("GEMINI_API_KEY", "AIzaSyFake")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
-    monkeypatch.setenv("MALMAT_RETRY_SCALE", "0.01")
-    monkeypatch.setattr(retry, "RETRY_SCALE", 0.01)
+pytestmark = pytest.mark.usefixtures("fake_servers")
 
 
 @pytest.fixture

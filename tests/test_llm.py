@@ -13,7 +13,6 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import certifi
 import pytest
 
 from malmat.answer import retry
@@ -42,15 +41,6 @@ SCHEMA = {
     "required": ["used", "why"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture(scope="module")
-def one_certificate(tmp_path_factory):
-    """Loopback needs none, but each client reads them all, which takes longer than the tests."""
-    end = "-----END CERTIFICATE-----\n"
-    path = tmp_path_factory.mktemp("ssl") / "one.pem"
-    path.write_text(Path(certifi.where()).read_text(encoding="utf-8").partition(end)[0] + end)
-    return path
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,6 @@ import shutil
 import time
 from pathlib import Path
 
-import certifi
 import pytest
 
 from tests.fake_llm import BY_PROMPT, FakeLLM
@@ -38,13 +37,10 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def context(tmp_path_factory):
+def context(one_certificate):
     """The environment of the children, and what starts them."""
-    end = "-----END CERTIFICATE-----\n"  # loopback needs none, and reading them all takes long
-    path = tmp_path_factory.mktemp("certificates") / "one.pem"
-    path.write_text(Path(certifi.where()).read_text("utf-8").partition(end)[0] + end)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**SETTINGS, "SSL_CERT_FILE": str(path)}.items():
+        for name, value in {**SETTINGS, "SSL_CERT_FILE": str(one_certificate)}.items():
             patch.setenv(name, value)
         yield warm_context()
 
