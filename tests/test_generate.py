@@ -48,11 +48,11 @@ def test_answers_do_not_change_with_the_batch_size(model, tokenizer, requests):
     assert answers(model, tokenizer, requests, 64) == alone
 
 
-def locally(folder, path, texts, batch_size):
+def locally(folder, path, texts, batch_size, sampling=SAMPLING):
     """Texts as requests with an id each, through a journal: id → answer."""
     requests = [Request(f"r{n}", ask(text)) for n, text in enumerate(texts)]
     with Journal(path) as journal:
-        records = answers_by_id(LocalEngine(str(folder), SAMPLING, batch_size), requests, journal)
+        records = answers_by_id(LocalEngine(str(folder), sampling, batch_size), requests, journal)
     return {name: record["text"] for name, record in records.items()}
 
 
@@ -61,6 +61,26 @@ def test_equal_questions_have_an_answer_each_at_every_batch_size(model_folder, t
     alone = locally(model_folder, tmp_path / "1", texts, 1)
     assert alone["r0#0"] != alone["r2#0"]  # each draws from its own seed
     assert locally(model_folder, tmp_path / "3", texts, 3) == alone
+
+
+def test_equal_prompts_are_computed_once_without_draws(model_folder, tmp_path, monkeypatch):
+    texts = ["뭐 해?", "오늘 점심 뭐 먹지?", "뭐 해?"]
+    greedy = dataclasses.replace(SAMPLING, temperature=0)
+    computed, computing = [], generate.answer_all
+
+    def counted(model, tokenizer, items, *rest, **options):
+        computed.append(len(items))
+        return computing(model, tokenizer, items, *rest, **options)
+
+    monkeypatch.setattr(generate, "answer_all", counted)
+    whole = locally(model_folder, tmp_path / "whole", texts, 1, greedy)
+    assert computed == [2]
+    assert whole["r0#0"] == whole["r2#0"] != whole["r1#0"]
+
+    first, *_ = (tmp_path / "whole").read_text().splitlines(keepends=True)
+    (tmp_path / "cut").write_text(first)
+    assert locally(model_folder, tmp_path / "cut", texts, 1, greedy) == whole
+    assert len((tmp_path / "cut").read_text().splitlines()) == len(texts)
 
 
 def test_a_short_first_run_does_not_cap_the_batches_of_the_next(model_folder, tmp_path):

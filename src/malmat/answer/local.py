@@ -151,9 +151,10 @@ class LocalEngine(OnDeviceEngine):
     def _compute(self, rows: dict[str, Request], journal: Journal) -> Iterator[list[dict]]:
         from malmat.lm.generate import answer_all
 
+        equal = self._answered_alike(rows)
         items = [
-            {"key": key, "id": f"{request.id}#{request.sample}", "messages": request.messages}
-            for key, request in rows.items()
+            {"key": key, "id": f"{rows[key].id}#{rows[key].sample}", "messages": rows[key].messages}
+            for key in equal
         ]
         model, tokenizer = self.model.load()
         batches = answer_all(
@@ -162,23 +163,35 @@ class LocalEngine(OnDeviceEngine):
             items,
             self.sampling,
             batch_size=self.batch_size or earlier_batch_size(list(rows), journal),
-            done=lambda key: key in journal,
+            done=lambda key: all(one in journal for one in equal[key]),
         )
         for batch in batches:
             yield [
                 {
                     **{name: record[name] for name in FIELDS if name in record},
-                    "id": rows[record["key"]].id,
+                    "key": key,
+                    "id": rows[key].id,
                     "usage": {"input": record["input_tokens"], "output": record["output_tokens"]},
                     "attempts": 1,
                     "model_version": None,
                     "error": None,
                 }
                 for record in batch
+                for key in equal[record["key"]]
+                if key not in journal
             ]
 
+    def _answered_alike(self, rows: dict[str, Request]) -> dict[str, list[str]]:
+        """The first key of each group that gets one answer → the group's keys: with greedy
+        decoding those of equal prompts, else each alone, since its id seeds its draw."""
+        groups: dict[str, list[str]] = {}
+        for key, request in rows.items():
+            prompt = request_key({}, request) if self.sampling.temperature == 0 else key
+            groups.setdefault(prompt, []).append(key)
+        return {keys[0]: keys for keys in groups.values()}
 
-FIELDS = ("key", "text", "thoughts", "status", "finish_reason", "batch_size")
+
+FIELDS = ("text", "thoughts", "status", "finish_reason", "batch_size")
 
 
 def earlier_batch_size(keys: list[str], journal: Journal) -> int | None:
