@@ -63,14 +63,19 @@ def test_training_begins_only_where_policy_and_reference_are_one(tmp_path, token
                     weight.fill_(1e-2)
     before = {n: p.detach().clone() for n, p in trainer.model.named_parameters()}
     if fault == "none":
-        assert log_ratios(trainer).shape == (len(PAIRS), 2)
+        assert log_ratios(trainer, trainer.train_dataset).shape == (len(PAIRS), 2)
+        collate, read = trainer.data_collator, []
+        trainer.data_collator = lambda part: read.append(part) or collate(part)
         trainer.train()
+        checked, trained = ([row["chosen_ids"] for row in part] for part in read[:2])
+        assert sorted(checked) == sorted(trained)  # what the one step reads, and no more
         (row,) = [row for row in trainer.state.log_history if "log_ratio" in row]
         assert row["log_ratio"] == 0
         assert row["step"] == 0
         assert row["chosen_tokens"] > 1
         return
-    with pytest.raises(StopRunning, match=f"{len(PAIRS)} of {len(PAIRS)} pairs"):
+    pairs = 3 if steps else len(PAIRS)
+    with pytest.raises(StopRunning, match=f"{pairs} of {pairs} pairs"):
         trainer.train()
     assert all(torch.equal(before[n], p) for n, p in trainer.model.named_parameters())
 
@@ -81,7 +86,7 @@ def test_the_log_ratio_is_one_a_token_and_answer(tmp_path, tokenizer):
     from malmat.train.reference import log_ratios
 
     trainer = preference_trainer(tmp_path, tokenizer, make_model(tokenizer), 3)
-    found = log_ratios(trainer)
+    found = log_ratios(trainer, trainer.train_dataset)
     trainer.model.eval()
     for number, text in enumerate(texts(tokenizer)):
         policy = mean_loss(trainer.model, [text])

@@ -35,7 +35,7 @@ from malmat.cli import (
     run,
     show_settings,
 )
-from malmat.contests.typed_questions import read_typed
+from malmat.contests.typed_questions import SHORT, read_typed
 from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.contexts import read_contexts
@@ -49,6 +49,9 @@ AT = "@"
 """Between a question's id and the name of its contexts, in a joint file."""
 
 NONE = "none"
+
+SHORT_TOKENS = 64
+"""Of a 단답형 answer, at most: it is a word or two, and a model that goes on has none."""
 
 
 def arguments() -> argparse.Namespace:
@@ -92,7 +95,7 @@ def main() -> int:
             output = work / f"{name}_{task.name}.json"
             command = [sys.executable, str(ROOT / "src/eval/infer.py"), model, "local", task.name]
             command += ["--name", name, "--questions", str(questions), "--contexts", str(contexts)]
-            command += ["--output", str(output), *options_of(args.row, row)]
+            command += ["--output", str(output), *options_of(args.row, row, task)]
             if finished(command):
                 split(args, task, name, output)
             else:
@@ -102,9 +105,12 @@ def main() -> int:
     return FAILURES if failed else COMPLETE
 
 
-def options_of(name: str, row) -> Iterator[str]:
-    """The answering options of a row, as words of infer.py's command line."""
-    for key, value in answering(name, row).options.items():
+def options_of(name: str, row, task: Task) -> Iterator[str]:
+    """The answering options of a row for a task, as words of infer.py's command line."""
+    options = dict(answering(name, row).options)
+    if task is BY_TYPE[SHORT]:
+        options["max_new_tokens"] = min(options.get("max_new_tokens", SHORT_TOKENS), SHORT_TOKENS)
+    for key, value in options.items():
         if value is not False:
             yield f"--{key}"
             if value is not True:

@@ -36,8 +36,8 @@ class BeginsAsReference(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step:
             return
-        rows, gather = self.trainer.train_dataset, self.trainer.accelerator.gather
-        ratios = log_ratios(self.trainer).abs().to(args.device)
+        rows, gather = rows_read(self.trainer), self.trainer.accelerator.gather
+        ratios = log_ratios(self.trainer, rows).abs().to(args.device)
         # Not "ratios > LOG_RATIO": a log-ratio that is no number is none of 0 either.
         wrong = int(gather((~(ratios <= LOG_RATIO)).any(1).sum()).sum())
         worst = gather(ratios.max() if len(ratios) else ratios.new_zeros(())).max().item()
@@ -58,16 +58,25 @@ class BeginsAsReference(TrainerCallback):
         )
 
 
+def rows_read(trainer: Any) -> Any:
+    """The pairs that the run reads: all, unless its steps end within the first epoch."""
+    rows, args = trainer.train_dataset, trainer.args
+    a_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if not 0 < args.max_steps * a_step < len(rows):
+        return rows
+    return rows.select(list(trainer._get_train_sampler())[: args.max_steps * a_step])
+
+
 @torch.no_grad()
-def log_ratios(trainer: Any) -> torch.Tensor:
-    """Of every answer of the training pairs, in nats a token: the log-probability that the policy
-    gives it less the reference's.
+def log_ratios(trainer: Any, rows: Any) -> torch.Tensor:
+    """Of every answer of some pairs, in nats a token: the log-probability that the policy gives
+    it less the reference's.
 
     Returns:
         Shape (pairs, 2), chosen before rejected; of this process's share of the pairs, in the
         mode in which training reads them.
     """
-    model, rows, found = trainer.model_wrapped.train(), trainer.train_dataset, []
+    model, found = trainer.model_wrapped.train(), []
     rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
     size = trainer.args.per_device_train_batch_size
     for start in range(0, len(rows), processes * size):
