@@ -328,6 +328,15 @@ def test_a_submission_in_the_published_shape(script, tmp_path):
         assert result.returncode == 2
         assert expected in result.stderr
         assert not output.exists()
+    long = next(r["id"] for r in gold if r["input"]["question_type"] == LONG)
+    for text, code in (("서론만 있는", 0), (" ", 2)):
+        rows = [{**row, "status": "ok"} for row in answers]
+        next(row for row in rows if row["id"] == long).update(answer=text, status="truncated")
+        cut = saved(tmp_path / "cut.json", rows)
+        assert script(*words, cut).returncode == 2  # unless it is asked for
+        assert script(*words, cut, "--keep_cut").returncode == code
+    filled = {r["id"]: r["output"] for r in json.loads(output.read_text())}
+    assert filled[long] == {"answer": "서론만 있는"}
     changed = json.loads(json.dumps(gold))
     changed[0]["input"]["question"] += "!"
     check = (f"{FOLDER}/submission.py", "--input", test, "--check")

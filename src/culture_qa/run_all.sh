@@ -115,6 +115,6 @@ if [ -n "${SUBMISSION:-}" ]; then
     answers+=("$RESULTS/$task/infer_results/${SUBMIT:-dpo-none}_${task}_inference_results.json")
   done
   "$PYTHON" $HERE/submission.py --input "$DATA/test.json" --answers "${answers[@]}" \
-    --output "$SUBMISSION"
+    --keep_cut --output "$SUBMISSION"
 fi
 end

@@ -11,6 +11,7 @@ Writes  --output: the test file, in which nothing but ``output`` differs: ``{"an
         but ``output`` differs, an output is empty, or a 선다형 one is none of the choices.
 
 An answer that failed is never filled in: every row needs one, else nothing is written (exit 2).
+With --keep_cut an answer that was cut at its token limit is one, and is named.
 """
 
 from __future__ import annotations
@@ -28,22 +29,35 @@ from malmat.contests.submission import (
 )
 from malmat.contests.typed_questions import Question, read_typed
 from malmat.errors import InputError
+from malmat.evaluate.task import Row
 from malmat.files import write_json
 
 
 def main() -> int:
-    args = submission_arguments(__doc__, nargs="+")
+    args = submission_arguments(__doc__, nargs="+", cut=True)
     rows = read_submission_rows(args.input)
     questions = {one.id: one for one in read_typed(args.input)[0]}
     if args.check:
         return check(rows, questions, args.check)
-    answers = complete_answers(read_predictions(args.answers), args.answers[0], list(questions))
+    found = read_predictions(args.answers)
+    if args.keep_cut and (cut := kept(found)):
+        print(f"{len(cut)} answers were cut at their limit and stand as they are: {', '.join(cut)}")
+    answers = complete_answers(found, ", ".join(args.answers), list(questions))
     if faulty := next((one for one in answers if not fits(questions[one], answers[one])), None):
         problem = f"the row {faulty}: {answers[faulty]!r} is none of its choices"
         raise InputError(problem, path=args.answers[0], field="answer")
     write_json(args.output, filled(rows, {one: {"answer": answers[one]} for one in answers}))
     print(f"wrote {relative(args.output)}")
     return check(rows, questions, args.output)
+
+
+def kept(found: dict[str, Row]) -> list[str]:
+    """Make answers of those that were cut, but for empty ones; their ids."""
+    texts = {one: row["answer"] for one, row in found.items() if row["status"] == "truncated"}
+    cut = [one for one, text in texts.items() if text.strip()]
+    for one in cut:
+        found[one]["status"] = "ok"
+    return cut
 
 
 def fits(question: Question, answer: object) -> bool:

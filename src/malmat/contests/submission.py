@@ -111,10 +111,11 @@ def _in_order(value: Any) -> Any:
     return [_in_order(part) for part in value] if isinstance(value, list) else value
 
 
-def submission_arguments(doc: str, **answers: Any) -> argparse.Namespace:
+def submission_arguments(doc: str, *, cut: bool = False, **answers: Any) -> argparse.Namespace:
     """The options of a submission's script: --input, and --answers with --output, or --check.
 
     Args:
+        cut: whether there is --keep_cut: answers of free text may be cut, choices may not.
         answers: more for the option --answers, as ``nargs``.
 
     Raises:
@@ -124,6 +125,9 @@ def submission_arguments(doc: str, **answers: Any) -> argparse.Namespace:
     options.add_argument("--input", required=True, help="the contest's test file")
     options.add_argument("--answers", help="answers to it", **answers)
     options.add_argument("--output", help="the submission")
+    if cut:
+        text = "an answer cut at its token limit is one, too"
+        options.add_argument("--keep_cut", action="store_true", help=text)
     options.add_argument("--check", metavar="SUBMISSION", help="compare this one, write nothing")
     args = options.parse_args()
     if bool(args.check) == bool(args.answers and args.output) or (args.check and args.answers):
