@@ -34,7 +34,7 @@ def test_it_is_usable_by_all(browser, axe, chat, scheme):
         page.wait_for_selector(".hello")
         assert page.evaluate("document.documentElement.lang") == "ko"
         assert_usable(page, axe)
-        page.fill("#message textarea", "안녕")
+        page.fill("#message textarea", "안녕, 갓생")
         page.click("#send button, button#send")
         page.wait_for_selector(".bubble .slang")
         page.get_by_role("button", name="설정").click()
