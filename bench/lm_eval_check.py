@@ -11,7 +11,9 @@
 Reads   the harness's samples_malmat_<task>_*.jsonl and an answer file of infer.py.
 Prints  both accuracies, on how many items the picks agree, and those on which they do not. The
         harness picks by the sum of log-likelihoods (acc) or by byte (acc_bytes), this project by
-        byte unless told otherwise.
+        byte unless told otherwise. The harness counts a blank or line break at the prompt's end as
+        the answer's first token, which adds one constant to an item's sums: by sum the picks are
+        the same, by byte near ties may differ.
 """
 
 from __future__ import annotations
