@@ -39,13 +39,13 @@ def main() -> int:
     questions = {one.id: one for one in read_typed(args.input)[0]}
     if args.check:
         return check(rows, questions, args.check)
-    found = read_predictions(args.answers)
+    found, paths = read_predictions(args.answers), ", ".join(args.answers)
     if args.keep_cut and (cut := kept(found)):
         print(f"{len(cut)} answers were cut at their limit and stand as they are: {', '.join(cut)}")
-    answers = complete_answers(found, ", ".join(args.answers), list(questions))
+    answers = complete_answers(found, paths, list(questions))
     if faulty := next((one for one in answers if not fits(questions[one], answers[one])), None):
         problem = f"the row {faulty}: {answers[faulty]!r} is none of its choices"
-        raise InputError(problem, path=args.answers[0], field="answer")
+        raise InputError(problem, path=paths, field="answer")
     write_json(args.output, filled(rows, {one: {"answer": answers[one]} for one in answers}))
     print(f"wrote {relative(args.output)}")
     return check(rows, questions, args.output)
