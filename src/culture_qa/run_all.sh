@@ -11,10 +11,11 @@
 # goes on where it was, and what is done is not done again.
 #
 # DATA: the folder of train.json, dev.json, test.json and qrels.json (right passages by question).
-# CORPUS: passages for the index. EXTRA: rows of convert.py, trained on too. LIMIT: only so many
-# test questions a type. ARGS, DPO_ARGS: more options for the two stages of training. WRITER: a model
-# that writes the search queries of two-stage retrieval. JUDGE: a model (API) that writes wrong
-# answers too, with the options PAIR_ARGS. SUBMISSION: the test file to fill, by SUBMIT (dpo-none).
+# CORPUS: passages for the index. K: contexts a question. EXTRA: rows of convert.py, trained on too.
+# LIMIT: only so many test questions a type. ARGS, DPO_ARGS: more options for the two stages of
+# training. WRITER: a model that writes the search queries of two-stage retrieval. JUDGE: a model
+# (API) that writes wrong answers too, with the options PAIR_ARGS. SUBMISSION: the test file to fill,
+# by SUBMIT (dpo-none).
 set -euo pipefail
 . "$(dirname "$0")/../stages.sh"
 
@@ -24,6 +25,7 @@ DATA=${DATA:-$HERE/sample}
 CORPUS=${CORPUS:-$HERE/sample/passages.jsonl}
 MODELS=${MODELS:-$HERE/models.json}
 RUN=${RUN:-runs/culture_qa/$NAME}
+K=${K:-3}
 RESULTS=$RUN/results
 CONTEXTS=(none bm25 dense hybrid two-stage gated gold random)
 BASE=$("$PYTHON" -c 'import sys; sys.path.insert(0, "src"); from malmat.models import model_row
@@ -31,8 +33,9 @@ print(model_row(*sys.argv[1:]).model_name)' "$NAME" "$MODELS")
 WRITER=${WRITER:-$BASE}
 # DPO by the published values; on a handful of pairs a small model needs larger steps to move, and
 # eight of them are what a CPU does in minutes.
-[ "$NAME" != embedded ] || DPO_ARGS="--max_steps 8 --learning_rate 1e-4 --batch_size 4
-  --gradient_accumulation_steps 1 --optim adamw_torch --max_seq_length 1024 --lora_r 16 --lora_alpha 16 ${DPO_ARGS:-}"
+[ "$NAME" != embedded ] || DPO_ARGS="--max_steps 8 --learning_rate 2e-4 --warmup_ratio 0
+  --batch_size 4 --gradient_accumulation_steps 1 --optim adamw_torch --max_seq_length 1024
+  --lora_r 16 --lora_alpha 16 ${DPO_ARGS:-}"
 
 read -ra extra <<<"${EXTRA:-}"
 read -ra args <<<"${ARGS:-}"
@@ -61,25 +64,27 @@ read -ra legs <<<"$legs"
 stage "contexts: by each retriever, gated, gold, random"
 find() { # find NAME QUESTIONS OPTION …
   "$PYTHON" $HERE/retrieve.py --index "$RUN/index" --questions "$RUN/$2.jsonl" \
-    --output "$RUN/contexts/$2/$1.jsonl" "${@:3}" | tail -n 1
+    --output "$RUN/contexts/$2/$1.jsonl" --k "$K" "${@:3}" | tail -n 1
 }
-"$PYTHON" $HERE/retrieve.py --index "$RUN/index" --questions "$RUN/dev.jsonl" --k 4 \
+"$PYTHON" $HERE/retrieve.py --index "$RUN/index" --questions "$RUN/dev.jsonl" --k "$K" \
   --legs "${legs[0]}" --qrels "$DATA/qrels.json" --fit_gate "$RUN/gate.json" | tail -n 1
-find bm25 test --k 4 --legs "${legs[0]}"
-find dense test --k 4 --legs "${legs[1]}"
-find hybrid test --k 4 --fuse points --alpha 0.5
-find two-stage test --k 4 --queries model --model "$WRITER"
-find gated test --k 4 --legs "${legs[0]}" --gate "$RUN/gate.json"
-find gold test --k 4 --by gold --qrels "$DATA/qrels.json"
-find random test --k 4 --by random --qrels "$DATA/qrels.json"
+find bm25 test --legs "${legs[0]}"
+find dense test --legs "${legs[1]}"
+find hybrid test --fuse points --alpha 0.5
+find two-stage test --queries model --model "$WRITER"
+find gated test --legs "${legs[0]}" --gate "$RUN/gate.json"
+find gold test --by gold --qrels "$DATA/qrels.json"
+find random test --by random --qrels "$DATA/qrels.json"
 find near train --k 8
 
 stage "pairs: other choices, neighbours, the tuned model's own wrong answers"
 SFT=$RUN/sft/$NAME
 own=()
-for task in culture_short culture_long; do
-  "$PYTHON" src/eval/infer.py "$SFT" local $task --questions "$RUN/train.jsonl" --name own \
-    --output "$RUN/own_$task.json" --temperature 1 --max_new_tokens 192 --until line | tail -n 2
+for tokens in culture_short=64 culture_long=192; do
+  task=${tokens%=*}
+  "$PYTHON" src/eval/infer.py "$SFT" local "$task" --questions "$RUN/train.jsonl" --name own \
+    --output "$RUN/own_$task.json" --temperature 1 --until line \
+    --max_new_tokens "${tokens#*=}" | tail -n 2
   own+=("$RUN/own_$task.json")
 done
 sources=(options neighbours own)
