@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from malmat.contests import rejected_answers as wrong
 from malmat.contests.rationales import comes_to, read_rationale, read_reading
-from malmat.contests.typed_questions import read_typed
+from malmat.contests.typed_questions import Question, read_typed
 from malmat.text.alternatives import HOLDS, IS, PART, SPELLING, Alternatives, is_spelling
 from tests.fake_llm import FakeLLM
 
@@ -279,6 +280,95 @@ def test_bad_input_of_the_pairs_is_one_line(tmp_path, script, prepared, words, p
     )
     refused(result, *parts)
     assert not (tmp_path / "pairs.jsonl").exists()
+
+
+@pytest.mark.parametrize("maker", ["make_dpo_pairs.py", "make_queries.py", "make_cot.py"])
+@pytest.mark.parametrize("mark", [{"evaluation_only": True}, {"licence": "CC BY-ND 4.0"}])
+def test_rows_without_derivatives_are_refused_before_anything_is_asked(
+    tmp_path, script, prepared, maker, mark
+):
+    closed = write(tmp_path / "closed.jsonl", [{**one, **mark} for one in lines(prepared)])
+    words = (CULTURE + maker, "--input", closed, "--output", tmp_path / "out.jsonl", "--dry_run")
+    refused(script(*words), "closed.jsonl", "6 rows are for evaluation only")
+    write(closed, lines(prepared))
+    assert script(*words).returncode == 0
+
+
+NEAR = [
+    {"id": "a", "title": "단 오", "text": OTHER},
+    {"id": "b", "title": "칠석", "text": OTHER.replace("칠석은", "칠석날은")},
+]
+
+
+@pytest.mark.parametrize(
+    ("told", "reasons"),
+    [
+        ({"judged": True}, [None, None]),
+        ({"judged": False}, [wrong.OWN, wrong.UNJUDGED]),
+        ({"judged": False, "checked": True}, [wrong.OWN, None]),
+    ],
+)
+def test_passages_may_be_right_where_nobody_says_which_are(prepared, told, reasons):
+    known = {one.question.id: one for one in wrong.asked_rows(read_typed(prepared)[0], "x")}
+    text = known["text"]
+    on_feast = wrong.Asked(replace(text.question, keyword="단오"), text.messages, text.chosen)
+    assert [one.reason for one in wrong.from_contexts(on_feast, NEAR, **told)] == reasons
+    titles = [one.text for one in wrong.from_contexts(known["bow"], NEAR, **told)]
+    assert titles == ["단 오", "칠석"]  # of a short answer the title alone counts
+    assert all(one.reason is None for one in wrong.from_contexts(known["bow"], NEAR, **told))
+
+
+def test_neighbours_without_qrels_are_counted_and_left_out(tmp_path, script, prepared):
+    near = [{"id": one["id"], "contexts": NEAR} for one in ROWS]
+    output = tmp_path / "pairs.jsonl"
+    result = script(
+        CULTURE + "make_dpo_pairs.py", "--input", prepared, "--output", output, "--sources",
+        "neighbours", "--contexts", write(tmp_path / "near.jsonl", near),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert {one["type"] for one in lines(output)} == {"단답형"}
+    report = json.loads((tmp_path / "pairs.jsonl.report.json").read_text())
+    assert report["by_source"]["neighbours"]["needs --qrels or --checker"] == 2
+
+
+@pytest.mark.parametrize("qrels", [["a"], None, {"text": "right"}, {"text": [1]}])
+@pytest.mark.parametrize("maker", ["make_dpo_pairs.py", "make_queries.py"])
+def test_qrels_of_another_shape_are_one_line(tmp_path, script, prepared, maker, qrels):
+    path = tmp_path / "qrels.json"
+    path.write_text(json.dumps(qrels), encoding="utf-8")
+    more = ["--index", tmp_path / "none"]
+    if maker == "make_dpo_pairs.py":
+        near = write(tmp_path / "near.jsonl", [{"id": "text", "contexts": []}])
+        more = ["--sources", "neighbours", "--contexts", near]
+    words = ["--input", prepared, "--output", tmp_path / "out.jsonl", "--qrels", path, *more]
+    refused(script(CULTURE + maker, *words), "qrels.json", "expected {question id: [passage id]}")
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "reason"),
+    [
+        (["10월 9일"], "시월 구일", SPELLING),
+        (["시월 구일"], "10월 9일", SPELLING),
+        (["5월 5일"], "오월 초닷새", SPELLING),
+        (["1919년"], "천구백십구 년", SPELLING),
+        (["1919년"], "일구일구년", SPELLING),
+        (["25살"], "스물다섯 살", SPELLING),
+        (["세 가지"], "3가지", SPELLING),
+        (["10월 9일"], "시월 팔일", None),
+        (["10월 9일"], "8월 15일", None),
+        (["K-pop"], "케이팝", wrong.SCRIPT),
+        (["한복"], "韓服", wrong.SCRIPT),
+        (["金"], "김", wrong.SCRIPT),
+        (["김치"], "kimchi", wrong.SCRIPT),
+        (["K팝"], "트로트", None),
+        (["한류", "K-pop"], "trot", None),
+        (["한류"], "민요", None),
+    ],
+)
+def test_a_number_in_words_and_another_script_are_refused(answers, text, reason):
+    asked = Question("i", 1, "단답형", "", "", "", "무엇?", answer="#".join(answers))
+    asked = wrong.Asked(replace(asked, answers=answers), [{"role": "user"}], answers[0])
+    assert wrong.problem(asked, text, (0.1, 10)) == reason
 
 
 # ------------------------------------------------------------------------------ rationales

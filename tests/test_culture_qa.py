@@ -228,6 +228,34 @@ def test_a_test_row_in_training_is_refused(script, tmp_path):
         assert not output.exists()
 
 
+def test_a_test_row_with_its_choices_in_another_order_is_refused(script, tmp_path):
+    other = CHOICES.replace("1\\t설날", "1\\t한식").replace("4\\t한식", "4\\t설날")
+    near = CHOICES.replace("가장 큰", "그 가장 큰")
+    held = saved(tmp_path / "test.json", [row(CHOICE, CHOICES, "1", "t-1")])
+    output = tmp_path / "a.jsonl"
+    for text, code in ((other, 2), (near, 2), (CHOICES.replace("추석", "유두"), 0)):
+        text = text if code else text.replace("가장 큰 명절", "물에 머리를 감는 날")
+        path = saved(tmp_path / "a.json", [row(CHOICE, text, "4")])
+        result = script(
+            f"{FOLDER}/prepare.py", "--input", path, "--output", output, "--held_out", held
+        )
+        assert result.returncode == code, result.stderr
+        assert result.stderr.count("\n") == (1 if code else 0)
+
+
+def test_contest_rows_a_line_and_numbers_out_of_order_as_they_were(script, tmp_path):
+    text = "큰 명절은? \\n 1\\t설날 \\n 2\\t단오 \\n 4\\t추석 \\n 3\\t한식"
+    given = [row(CHOICE, text, "3"), row(name="q-2")]
+    path, chat, back = saved(tmp_path / "a.json", given), tmp_path / "c.jsonl", tmp_path / "b.jsonl"
+    prepare = f"{FOLDER}/prepare.py"
+    assert script(prepare, "--input", path, "--output", chat).returncode == 0
+    assert lines(chat)[0]["choices"] == ["1", "2", "3", "4"]
+    for source in (path, chat):
+        done = script(prepare, "--input", source, "--output", back, "--contest")
+        assert done.returncode == 0, done.stderr
+        assert lines(back) == given
+
+
 def test_models_name_variants():
     for name, model in read_models(ROOT / FOLDER / "models.json").items():
         assert model.rows.variant == "MetaLength", name

@@ -138,6 +138,66 @@ def test_bad_options(index, script, words, expected):
     assert not (index / "c").exists()
 
 
+def copied_leg(folder):
+    other = folder / "other"
+    rows = [{"id": str(n), "text": f"바람이 {n}번 불고 꽃이 진다."} for n in range(9)]
+    path = folder / "other.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    build([path], other, Plan(Cutting(), {"bm25": ["kiwi"]}))
+    shutil.rmtree(folder / "i" / "kiwi")
+    shutil.copytree(other / "kiwi", folder / "i" / "kiwi")
+
+
+def emptied(folder):
+    for path in (folder / "i" / "kiwi").iterdir():
+        path.write_bytes(b"")
+
+
+def unstamped(folder):
+    """An index from before the legs had stamps."""
+    path = folder / "i" / "manifest.json"
+    manifest = json.loads(path.read_text("utf-8"))
+    del manifest["leg_stamps"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+DAMAGES = {
+    "a leg is gone": (lambda f: shutil.rmtree(f / "i" / "kiwi"), "kiwi"),
+    "a leg is emptied": (emptied, "kiwi"),
+    "an old leg is gone": (lambda f: (unstamped(f), shutil.rmtree(f / "i" / "kiwi")), "damaged"),
+    "an old leg is emptied": (lambda f: (unstamped(f), emptied(f)), "damaged"),
+    "a leg of another index": (copied_leg, "not the one that was indexed"),
+    "a list": (lambda f: (f / "i" / "manifest.json").write_text("[]"), "manifest"),
+    "no fields": (lambda f: (f / "i" / "manifest.json").write_text('{"format": 1}'), "manifest"),
+    "cut": (lambda f: (f / "i" / "manifest.json").write_text("{"), "manifest.json"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_index_is_refused_and_made_again(index, script, name):
+    harm, expected = DAMAGES[name]
+    harm(index)
+    refused(retrieve(script, "--output", "c.jsonl"), expected)
+    assert not (index / "c.jsonl").exists()
+    if not name.startswith("an old leg is emptied"):
+        build([index / "p.jsonl"], index / "i", Plan(Cutting(), {"bm25": ["kiwi"]}))
+        assert retrieve(script, "--output", "c.jsonl").returncode == 0
+
+
+def test_an_index_without_stamps_is_read(index, script):
+    unstamped(index)
+    assert retrieve(script, "--output", "c.jsonl").returncode == 0
+
+
+def test_vectors_that_are_no_array_are_refused(script, tmp_path):
+    save(tmp_path)
+    build([tmp_path / "p.jsonl"], tmp_path / "i", Plan(Cutting(), {"dense": ["embedded"]}))
+    (tmp_path / "i" / "embedded" / "vectors.npy").write_text("x")
+    refused(retrieve(script, "--output", "c.jsonl"), "embedded")
+    unstamped(tmp_path)
+    refused(retrieve(script, "--output", "c.jsonl"), "embedded", "damaged")
+
+
 def test_an_index_is_made_left_alone_and_refused_where_its_corpus_changed(script, tmp_path):
     save(tmp_path)
     words = (BUILD, "p.jsonl", "--output", "i", "--bm25", "bigram", "--dense")

@@ -154,5 +154,9 @@ def test_sound_text_is_not_taken_for_misread():
         "뷁 쀍 햏",
         "한 글자\ufffd만 없다",
         "naïve Häagen-Dazs déjà vu",
+        "보통" * 5,
+        "보통" * 20_000,
+        "우린? 우린?",
+        "서?서?서?서?서?",
     ):
         assert damage(text) is None, text

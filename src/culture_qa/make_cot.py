@@ -33,6 +33,7 @@ from malmat.contests.typed_questions import CHOICE, Question, item_of, prepared_
 from malmat.errors import InputError
 from malmat.files import check_fields, read_rows, row_id, write_json, write_jsonl
 from malmat.prompts import load_prompts
+from malmat.sources.licences import licence_gate
 from task import TASKS, VARIANTS
 
 HERE = Path(__file__).parent
@@ -59,7 +60,9 @@ def main() -> int:
     args = arguments()
     show_settings("make_cot", vars(args))
     prompts = load_prompts(HERE / "maker_prompt.py", WORDING)
-    rows = [one.question for one in asked_rows(read_typed(args.input)[0], args.input)]
+    given = read_typed(args.input)[0]
+    licence_gate((one.more for one in given), args.input)
+    rows = [one.question for one in asked_rows(given, args.input)]
     questions = [one for one in rows if can_reason(one)][: args.limit]
     left = len(rows) - sum(map(can_reason, rows))
     print(f"{len(questions)} questions; {left} of a type that has no key left out")

@@ -8,7 +8,9 @@
 Reads   --input: training rows of prepare.py; of the sources of rejected answers that are named:
           options     the other choices of a question
           neighbours  --contexts: passages near the question (retrieve.py --k 8): titles of short
-                      answers, sentences of long ones; right passages (--qrels) are left out
+                      answers, sentences of long ones; right passages (--qrels) are left out.
+                      Long ones need --qrels or --checker, and without --qrels none is of the
+                      question's own keyword
           own         --samples: the model's own answers (infer.py, with a temperature); of long
                       ones those with a ROUGE-1 below --below
           llm         written by --model
@@ -18,9 +20,10 @@ Writes  --output: pairs for train_dpo.py ({prompt, chosen, rejected, source …}
         journal, from which a killed run goes on.
 
 Refused is a rejected answer that is equal to an accepted alternative, holds one, is a part or a
-spelling of one, answers another type of question, is empty, is no match in length (--ratio: chosen
-over rejected, in characters, since DPO learns length first), stands twice, or is called right by
---checker. Leaves with 1 where a model's replies are missing: the same command asks for them again.
+spelling of one (a number in words, too), is in another script, answers another type of question,
+is empty, is no match in length (--ratio: chosen over rejected, in characters, since DPO learns
+length first), stands twice, or is called right by --checker. Leaves with 1 where a model's replies
+are missing: the same command asks for them again.
 """
 
 from __future__ import annotations
@@ -45,8 +48,10 @@ from malmat.contests.rejected_answers import Asked, Candidate, Pairs
 from malmat.contests.typed_questions import LONG, read_typed
 from malmat.errors import InputError
 from malmat.evaluate.contexts import read_contexts
-from malmat.files import check_fields, read_json, read_rows, write_json, write_jsonl
+from malmat.files import check_fields, read_rows, write_json, write_jsonl
 from malmat.prompts import load_prompts
+from malmat.retrieval.qrels import read_qrels
+from malmat.sources.licences import licence_gate
 from pair_requests import WORDING, checked, writing, written
 
 HERE = Path(__file__).parent
@@ -83,7 +88,9 @@ def arguments():
 def main() -> int:
     args = arguments()
     show_settings("make_dpo_pairs", vars(args))
-    rows = wrong.asked_rows(read_typed(args.input)[0], args.input)[: args.limit]
+    questions = read_typed(args.input)[0]
+    licence_gate((one.more for one in questions), args.input)
+    rows = wrong.asked_rows(questions, args.input)[: args.limit]
     prompts = load_prompts(HERE / "maker_prompt.py", WORDING)
     pairs = Pairs({one.question.id: one for one in rows}, tuple(args.ratio), args.per_question)
     found = read_candidates(args, pairs.asked)
@@ -126,11 +133,13 @@ def read_candidates(args, asked: Mapping[str, Asked]) -> list[Candidate]:
     if "options" in args.sources:
         found += [c for one in asked.values() for c in wrong.from_options(one)]
     if args.contexts:
-        contexts, qrels = read_contexts(args.contexts), read_json(args.qrels) if args.qrels else {}
+        contexts = read_contexts(args.contexts)
+        qrels = read_qrels(args.qrels) if args.qrels else {}
         for name, one in asked.items():
             right = set(qrels.get(name, ()))
             near = [c for c in contexts.get(name, []) if not is_right(str(c.get("id")), right)]
-            found += wrong.from_contexts(one, near)
+            judged = {"judged": name in qrels, "checked": bool(args.checker)}
+            found += wrong.from_contexts(one, near, **judged)
     for path in args.samples or ():
         rows = [row for row in read_answers(path) if row["id"] in asked]
         some = wrong.from_answers(rows, "own")

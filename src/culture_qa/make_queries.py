@@ -25,9 +25,11 @@ from malmat.answer.request import Request
 from malmat.cli import COMPLETE, FAILURES, parser, positive, relative, run, show_settings
 from malmat.contests.typed_questions import SHORT, Question, read_typed
 from malmat.errors import InputError
-from malmat.files import read_json, write_jsonl
+from malmat.files import write_jsonl
 from malmat.prompts import inert, load_prompts, user_message
+from malmat.retrieval.qrels import read_qrels
 from malmat.retrieval.queries import MOST, ask_for_queries
+from malmat.sources.licences import licence_gate
 from malmat.text.alternatives import HOLDS, IS, Alternatives
 from malmat.text.duplicates import squeeze
 
@@ -53,7 +55,9 @@ def main() -> int:
     args = arguments()
     show_settings("make_queries", vars(args))
     prompt = load_prompts(HERE / "query_prompt.py", {"QUERIES": {"question"}})["QUERIES"]
-    questions = read_typed(args.input)[0][: args.limit]
+    questions = read_typed(args.input)[0]
+    licence_gate((one.more for one in questions), args.input)
+    questions = questions[: args.limit]
     asked = {one.id: one.text for one in questions}
     finds = searching(args)
     requests = [Request(name, user_message(prompt, question=text)) for name, text in asked.items()]
@@ -107,7 +111,8 @@ def searching(args):
     from malmat.retrieval.index import Index
     from malmat.retrieval.search import Choosing, Searcher
 
-    index, right = Index(Path(args.index), None), read_json(args.qrels)
+    right = read_qrels(args.qrels)
+    index = Index(Path(args.index), None)
     searcher = Searcher(index, index.legs)
 
     def finds(name: str, queries: list[str]) -> bool:

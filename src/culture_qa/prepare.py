@@ -10,12 +10,12 @@ Reads   --input: files in the contest's layout (a JSON list or JSONL; convert.py
 Writes  --output: a chat row a line with ``id, cluster, type, category, domain, keyword, question,
         choices, options, answer, answers, variant, messages``. Where there is an answer, the
         messages end with it, to be trained; infer.py takes the same rows and asks without it.
-        With --contest a JSON list in the contest's layout.
+        With --contest a JSON list in the contest's layout, or of a name in .jsonl a row a line.
 
 Choices are read from the question's text; where their numbers are no run from 1 they are left
 there, and reported. A ``#`` divides alternatives: all of them count in scoring, and training takes
-the first, or writes a row for each. Rows that stand in --held_out too, by id or by their question,
-are refused.
+the first, or writes a row for each. Rows that stand in --held_out too, by id or by their question
+(its choices in any order, near-duplicates too), are refused.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from malmat.cli import parser, relative, run, show_settings
 from malmat.contests.faults import Fault, show_skipped
 from malmat.contests.typed_questions import (
+    AS_PUBLISHED,
     CHOICE,
     Question,
     item_of,
@@ -36,12 +37,15 @@ from malmat.contests.typed_questions import (
 )
 from malmat.errors import InputError
 from malmat.evaluate.contexts import passage_of, read_contexts
-from malmat.files import write_json, write_jsonl
+from malmat.files import kind_of, write_json, write_jsonl
 from malmat.models import model_row
 from malmat.text.duplicates import squeeze
+from malmat.text.leaks import find_leaks
 from task import DEFAULT, TASKS, VARIANTS
 
 HERE = Path(__file__).parent
+OWN = ("messages", "variant", AS_PUBLISHED)
+"""Fields that are not the contest's."""
 
 
 def arguments():
@@ -80,7 +84,8 @@ def main() -> int:
     refuse_held_out(questions, args.held_out)
     show(questions)
     if args.contest:
-        write_json(args.output, [contest_row(one) for one in questions])
+        write = write_jsonl if kind_of(args.output) in (".jsonl", ".ndjson") else write_json
+        write(args.output, [contest_row(one) for one in questions])
     else:
         write_jsonl(args.output, chat_rows(questions, args))
     print(f"wrote {relative(args.output)}")
@@ -115,14 +120,26 @@ def refuse_held_out(questions: list[Question], paths: list[str]) -> None:
     for path in paths:
         held = read_typed(path)[0]
         ids, texts = {one.id for one in held}, {squeeze(asked(one)) for one in held}
-        shared = [one.id for one in questions if one.id in ids or squeeze(asked(one)) in texts]
+        alike = like_held(questions, held)
+        shared = [
+            one.id
+            for one in questions
+            if one.id in ids or squeeze(asked(one)) in texts or one.id in alike
+        ]
         if shared:
             problem = f"{len(shared)} of its rows stand in the input, as {shared[0]}"
             raise InputError(problem, path=path, field="held_out", fix="Take them out of training.")
 
 
+def like_held(questions: list[Question], held: list[Question]) -> set[str]:
+    """The ids of questions that are near-duplicates of one that is held out."""
+    rows = [{"id": one.id, "title": "", "question": asked(one), "answer": ""} for one in questions]
+    return {leak["id"] for leak in find_leaks(rows, questions=map(asked, held))}
+
+
 def asked(one: Question) -> str:
-    return "\n".join([one.text, *one.choices])
+    """The question with its choices, whichever way they are ordered."""
+    return "\n".join([one.text, *sorted(one.choices)])
 
 
 def chat_rows(questions: list[Question], args) -> Iterator[dict]:
@@ -152,8 +169,9 @@ def contest_row(one: Question) -> dict:
     """A question in the contest's layout; choices that were left in the text stay there."""
     names = ("id", "category", "domain", "keyword")
     fields = {name: getattr(one, name) for name in names}
-    own = {name: one.more[name] for name in one.more if name not in ("messages", "variant")}
-    return published_row(one.type, one.text, one.answer, choices=one.choices, **fields, **own)
+    own = {name: one.more[name] for name in one.more if name not in OWN}
+    text = str(one.more.get(AS_PUBLISHED) or one.text)
+    return published_row(one.type, text, one.answer, choices=one.choices, **fields, **own)
 
 
 def show(questions: list[Question]) -> None:

@@ -33,6 +33,7 @@ from malmat.errors import InputError
 from malmat.files import digest, read_json, write_json, write_jsonl
 from malmat.journal import Journal, journal_path
 from malmat.prompts import load_prompts
+from malmat.retrieval.qrels import read_qrels
 from retrieve_options import HERE, arguments, open_writer
 
 
@@ -56,21 +57,6 @@ def main() -> int:
     if args.fit_gate:
         fit(args, searcher, questions, right)
     return write_contexts(args, searcher, questions, right) if args.output else COMPLETE
-
-
-def read_qrels(path: str, questions: dict[str, Question]) -> dict[str, list[str]]:
-    """Question id → the right passages; [] where no passage answers it."""
-    qrels = read_json(path)
-    shape = isinstance(qrels, dict) and all(
-        isinstance(some, list) and all(isinstance(name, str) for name in some)
-        for some in qrels.values()
-    )
-    if not shape:
-        raise InputError("expected {question id: [passage id]}", path=path)
-    if missing := [name for name in questions if name not in qrels]:
-        problem = f"{len(missing)} questions are not in it, as {missing[0]}"
-        raise InputError(problem, path=path, fix="Give [] where no passage is right.")
-    return qrels
 
 
 def query_of(one: Question, added: list[str]) -> str:

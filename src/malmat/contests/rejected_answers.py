@@ -16,17 +16,22 @@ from malmat.contests.typed_questions import CHOICE, LONG, SHORT, Question
 from malmat.errors import InputError
 from malmat.files import row_id
 from malmat.journal import valid_text
-from malmat.text.alternatives import Alternatives
+from malmat.text.alternatives import SPELLING, Alternatives
+from malmat.text.duplicates import squeeze
 from malmat.text.korean import normalize
+from malmat.text.readings import read_alike, script_of
 
-EMPTY, TYPE, LENGTH, TWICE, CHECKED, FAILED, MORE = (
+EMPTY, TYPE, LENGTH, SCRIPT, TWICE, CHECKED, FAILED, MORE, UNJUDGED, OWN = (
     "empty",
     "of another type",
     "of another length",
+    "in another script",
     "stands twice",
     "called right by the checker",
     "no answer",
     "more than asked for",
+    "needs --qrels or --checker",
+    "of the question's own keyword",
 )
 
 RATIO = (0.5, 2.0)
@@ -99,16 +104,31 @@ def from_options(asked: Asked) -> Iterator[Candidate]:
             yield Candidate(one.id, label, "options")
 
 
-def from_contexts(asked: Asked, contexts: Sequence[Mapping[str, Any]]) -> Iterator[Candidate]:
+def from_contexts(
+    asked: Asked,
+    contexts: Sequence[Mapping[str, Any]],
+    *,
+    judged: bool = True,
+    checked: bool = False,
+) -> Iterator[Candidate]:
     """What stands near the question in a corpus: of a short answer the titles, of a long one as
-    many whole sentences as come near its length."""
+    many whole sentences as come near its length.
+
+    Args:
+        judged: right passages are known, and left out. Where they are not, a passage on the
+            question's keyword may be right, and so may any other that a paragraph is taken from.
+        checked: a model reads the candidates.
+    """
     one = asked.question
+    unread = None if checked else UNJUDGED
     for context in contexts:
         if one.type == SHORT and str(context.get("title") or "").strip():
             yield Candidate(one.id, str(context["title"]), "neighbours")
         elif one.type == LONG:
             text = _sentences(str(context["text"]), len(asked.chosen))
-            yield Candidate(one.id, text, "neighbours")
+            is_own = squeeze(str(context.get("title") or "")) == squeeze(one.keyword) != ""
+            reason = None if judged else OWN if is_own else unread
+            yield Candidate(one.id, text, "neighbours", reason)
 
 
 def _sentences(text: str, length: int) -> str:
@@ -147,8 +167,13 @@ def problem(asked: Asked, text: str, ratio: tuple[float, float] = RATIO) -> str 
         return "is an accepted answer" if plain == one.answer else None
     if reason := Alternatives(one.answers).reason(plain):
         return reason
+    if any(read_alike(plain, answer) for answer in one.answers):
+        return SPELLING
     if is_of_another_type(one, plain):
         return TYPE
+    scripts = [script_of(answer) for answer in one.answers]
+    if script_of(plain) and all(scripts) and script_of(plain) not in scripts:
+        return SCRIPT
     if not ratio[0] <= len(asked.chosen.strip()) / len(plain) <= ratio[1]:
         return LENGTH
     return None

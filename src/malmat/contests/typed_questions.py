@@ -23,6 +23,9 @@ from malmat.sources.row import numbered, text_of
 
 CHOICE, SHORT, LONG = "선다형", "단답형", "서술형"
 TYPES = (CHOICE, SHORT, LONG)
+AS_PUBLISHED = "published"
+"""A field of prepared rows whose choices are left in the text: that, with its tabs and breaks."""
+
 UNREAD_CHOICES = 5
 """How many choices a question is taken to have where they could not be told from its text."""
 
@@ -132,6 +135,9 @@ def _question(row: Mapping[str, Any], name: str, line: int, *, answered: bool) -
         labels = [str(number) for number in range(1, count + 1)]
     answer = _checked_answer(_answer_of(row), kind, len(labels), name, answered=answered)
     texts = {name: text_of(asked, name, needed=False) for name in _TEXTS}
+    more = {name: value for name, value in row.items() if name not in ("id", "input", "output")}
+    if kind == CHOICE and split.problem:
+        more[AS_PUBLISHED] = text_of(asked, "question")
     return Question(
         id=name,
         line=line,
@@ -145,7 +151,7 @@ def _question(row: Mapping[str, Any], name: str, line: int, *, answered: bool) -
         answer=answer,
         answers=alternatives(answer, kind),
         problem=split.problem if kind == CHOICE else "",
-        more={name: value for name, value in row.items() if name not in ("id", "input", "output")},
+        more=more,
     )
 
 

@@ -8,13 +8,16 @@ other settings does not take it for its own.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import mmap
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +33,9 @@ FORMAT = 1
 """Raise it where an older index would be misread."""
 
 MANIFEST, CHUNKS = "manifest.json", "chunks.jsonl"
+
+_END = 1 << 16
+"""Bytes of each end of a leg's files that its stamp is made of."""
 
 _KINDS: dict[str, tuple[ModuleType, Callable[[str, Path], Leg]]] = {
     "bm25": (bm25, bm25.Bm25),
@@ -89,7 +95,9 @@ def build(paths: Iterable[str | Path], folder: Path, plan: Plan, processes: int 
                     chunks, counts = _chunks(work, corpus, plan.cutting, cut, processes)
                     _index(work, chunks, cut, legs, processes)
                     made = {**cut, **counts, "legs": legs}
-                    made["chunks_sha256"] = file_digest(work / "whole" / CHUNKS)
+                    whole = work / "whole"
+                    made["chunks_sha256"] = file_digest(whole / CHUNKS)
+                    made["leg_stamps"] = {n: leg_stamp(whole / name_of(n)) for n in legs}
                     write_json(work / "whole" / MANIFEST, made | {"files": files})
                 _move(work / "whole", folder)
             # The same text may come from files of other names, or saved anew.
@@ -118,13 +126,81 @@ def name_of(leg: str) -> str:
     return leg.replace("/", "--")
 
 
+def leg_stamp(folder: Path) -> str:
+    """What a leg's folder holds: the names, sizes and both ends of its files, in one digest.
+
+    The ends are enough to tell legs apart, and reading them takes the same time at any size.
+    """
+    files = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as handle:
+                size = handle.seek(0, os.SEEK_END)
+                handle.seek(0)
+                first = handle.read(_END)
+                handle.seek(max(0, size - _END))
+                parts = [hashlib.sha256(part).hexdigest() for part in (first, handle.read())]
+            files.append([path.relative_to(folder).as_posix(), size, *parts])
+    return digest(files)
+
+
+def _manifest(folder: Path) -> dict:
+    """The manifest of an index.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
+    path, fix = folder / MANIFEST, "Run build_index.py again."
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise InputError("no manifest of an index", path=path, fix=fix)
+    if found.get("format") != FORMAT:
+        raise InputError("an index of another version", path=folder, fix=fix)
+    legs: Any = found.get("legs")
+    files: Any = found.get("files")
+    sound = (
+        isinstance(found.get("chunks_sha256"), str)
+        and _are_objects(legs, ("kind", "version"))
+        and _are_objects(files, ("sha256", "bytes", "mtime_ns"))
+        and all(one["kind"] in _KINDS for one in legs.values())
+        and isinstance(found.get("leg_stamps", {}), dict)
+    )
+    if not sound:
+        raise InputError("a damaged manifest", path=path, fix=fix)
+    return found
+
+
+def _are_objects(value: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(one, dict) and all(name in one for name in names) for one in value.values()
+    )
+
+
 def _finished(folder: Path, cut: dict, legs: dict) -> dict | None:
     """The manifest of a whole index of just these settings, or None."""
     if not (folder / MANIFEST).exists():
         return None
-    found = read_json(folder / MANIFEST)
+    try:
+        found = _manifest(folder)
+    except InputError:
+        return None
     same = {**cut, "legs": legs}
-    return found if all(found.get(name) == value for name, value in same.items()) else None
+    if any(found.get(name) != value for name, value in same.items()):
+        return None
+    return found if _is_whole(folder, found) else None
+
+
+def _is_whole(folder: Path, manifest: dict) -> bool:
+    """Whether the chunks and legs of an index are those that its manifest names."""
+    chunks, stamps = folder / CHUNKS, manifest.get("leg_stamps", {})
+    if not chunks.is_file() or file_digest(chunks) != manifest["chunks_sha256"]:
+        return False
+    return all(
+        stamps.get(name) == leg_stamp(folder / name_of(name))
+        if stamps
+        else (folder / name_of(name)).is_dir()
+        for name in manifest["legs"]
+    )
 
 
 def _chunks(
@@ -171,10 +247,8 @@ class Index:
             fix = "Make one: src/culture_qa/build_index.py."
             raise InputError("no index", path=folder, fix=fix)
         self.folder = folder
-        self.manifest = read_json(folder / MANIFEST)
+        self.manifest = _manifest(folder)
         rebuild = "Run build_index.py again."
-        if self.manifest.get("format") != FORMAT:
-            raise InputError("an index of another version", path=folder, fix=rebuild)
         for path, stamp in self.manifest["files"].items():
             if changed(path, stamp):
                 raise InputError("has changed since it was indexed", path=path, fix=rebuild)
@@ -191,7 +265,16 @@ class Index:
         if now != known:
             problem = f"'{name}' was indexed by {known['version']}, and is {now['version']} here"
             raise InputError(problem, path=self.folder, fix="Run build_index.py again.")
-        return kind(name, self.folder / name_of(name))
+        folder, rebuild = self.folder / name_of(name), "Run build_index.py again."
+        stamp = self.manifest.get("leg_stamps", {}).get(name)
+        if stamp not in (None, leg_stamp(folder)):
+            problem = f"the leg '{name}' is not the one that was indexed"
+            raise InputError(problem, path=folder, fix=rebuild)
+        try:
+            return kind(name, folder)
+        except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
+            problem = f"the leg '{name}' is damaged ({type(error).__name__})"
+            raise InputError(problem, path=folder, fix=rebuild) from None
 
     def _open_chunks(self, rebuild: str) -> None:
         path = self.folder / CHUNKS

@@ -22,6 +22,12 @@ _LOST = 0.2
 """Share of U+FFFD in the letters beyond ASCII from which a text is lost."""
 
 
+_COMMON = 0.9
+"""Share of everyday syllables in the letters beyond ASCII from which a text is as it was written,
+though its bytes may form Hangul once more (보통보통보통): what CP949 makes of UTF-8 is Hanja and
+syllables that nobody writes."""
+
+
 def damage(text: str) -> str | None:
     """How the letters of a Korean text came to harm, in words; None for a sound text."""
     if encoding := misread_as(text):
@@ -51,6 +57,8 @@ def misread_as(text: str) -> str | None:
         return "Latin-1"
     if _is_korean(text.encode("mac_roman", "ignore")):
         return "Mac Roman"
+    if _common_share(text) > _COMMON:
+        return None
     # What CP949 could not read became U+FFFD or "?": one byte, or two, by the reader.
     parts = [part.encode("cp949", "ignore") for part in re.split("[\ufffd?]", text)]
     for lost in (b"", b"\xec", b"\xec\x95") if len(parts) > 1 else (b"",):
@@ -66,6 +74,15 @@ def _as_latin_1(text: str) -> bytes:
         run.encode("latin-1") if ord(run[0]) < 256 else run.encode("cp1252")
         for run in re.findall("[\\x00-\\xff]+|[^\\x00-\\xff]+", _UNREAD.sub("?", text))
     )
+
+
+def _common_share(text: str) -> float:
+    """Share of the syllables of KS X 1001 in the letters beyond ASCII, without those lost."""
+    letters = [letter for letter in text if not letter.isascii() and letter != "\ufffd"]
+    data = "".join(letter for letter in letters if "가" <= letter <= "힣").encode("cp949")
+    pairs = zip(data[::2], data[1::2], strict=True)
+    common = sum(0xB0 <= first <= 0xC8 and second >= 0xA1 for first, second in pairs)
+    return common / max(1, len(letters))
 
 
 def _is_korean(data: bytes) -> bool:
