@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -120,3 +122,61 @@ def test_the_chain_is_a_shell_script_that_explains_itself():
     found = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert found.returncode == 0
     assert "run_all.sh embedded" in found.stdout
+
+
+STUB = """#!/usr/bin/env bash
+case $1 in
+  -c) exec "{python}" "$@" ;;
+  *build_index.py) mkdir -p "$4" && cp "{manifest}" "$4/manifest.json" ;;
+esac
+echo "$*" >>"{log}"
+"""
+
+
+def chain(tmp_path, data, corpus):
+    """run_all.sh with a Python that only notes what it is asked to run."""
+    log, stub, manifest = tmp_path / "log", tmp_path / "python", tmp_path / "manifest.json"
+    legs = {"embedded": {"kind": "dense"}, "bm": {"kind": "bm25"}}
+    files = {"a": {"sha256": hashlib.sha256(corpus.read_bytes()).hexdigest()}}
+    manifest.write_text(json.dumps({"legs": legs, "files": files}))
+    stub.write_text(STUB.format(python=sys.executable, manifest=manifest, log=log))
+    stub.chmod(0o755)
+    given = {"PYTHON": stub, "DATA": data, "CORPUS": corpus, "RUN": tmp_path / "run"}
+    found = subprocess.run(
+        ["bash", str(ROOT / CULTURE / "run_all.sh"), "embedded"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {name: str(value) for name, value in given.items()},
+    )
+    return found, log.read_text().splitlines() if log.exists() else []
+
+
+def test_the_contests_own_files_have_no_qrels_and_no_answers(tmp_path):
+    data, sample = tmp_path / "data", ROOT / CULTURE / "sample"
+    data.mkdir()
+    corpus = write(tmp_path / "corpus.jsonl", [{"id": "p", "title": "제목", "text": "글"}])
+    rows = json.loads((sample / "test.json").read_text("utf-8"))
+    (data / "test.json").write_text(json.dumps([{**row, "output": {}} for row in rows]))
+    found, asked = chain(tmp_path, data, corpus)
+    assert found.returncode == 0, found.stderr
+    assert "without the contexts gated, gold and random" in found.stdout
+    assert "without scores and the table" in found.stdout
+    assert not [one for one in asked if "--qrels" in one or "score.py" in one or "table.py" in one]
+    (submission,) = [one for one in asked if "submission.py" in one]
+    assert submission.endswith(f"--output {tmp_path / 'run' / 'submission.json'}")
+    first = next(one for one in asked if "contexts/test/bm25" in one)
+    assert "--legs bm" in first
+
+    (data / "qrels.json").write_text("{}")
+    (data / "test.json").write_text(json.dumps(rows))
+    (tmp_path / "log").unlink()
+    found, asked = chain(tmp_path, data, corpus)
+    assert found.returncode == 0, found.stderr
+    assert [one for one in asked if "--by gold --qrels" in one]
+    assert any("score.py" in one and "--keep_cut" in one and "dpo-random" in one for one in asked)
+
+    (tmp_path / "log").unlink()
+    found, asked = chain(tmp_path, data, write(tmp_path / "other.jsonl", [{"text": "다른 글"}]))
+    assert found.returncode == 2
+    assert "Name another RUN" in found.stderr
+    assert not asked

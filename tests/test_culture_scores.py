@@ -262,6 +262,20 @@ def test_each_type_by_a_model_of_its_own(script, tmp_path, gold):
     result = script(*words, "--route", *routes)
     assert result.returncode == 0, result.stderr
     assert "accuracy (official): 1.000" in result.stdout
+    assert "gain of the route: none of its models has scores of all types" in result.stdout
+    for kind, (task, _) in names.items():
+        rows = [
+            {"id": r["id"], "question": "q", "answer": "9", "status": "ok"}
+            for r in gold
+            if r["input"]["question_type"] == kind
+        ]
+        folder = results / f"culture_{task}" / "infer_results"
+        saved(folder / f"weak_culture_{task}_inference_results.json", rows)
+    routes[0] = f"{CHOICE}=weak"
+    result = script(*words, "--route", *routes)
+    assert "gain of the route over its best single model, weak:" in result.stdout, result.stderr
+    gain = result.stdout.partition("single model, weak:")[2]
+    assert all(word in gain for word in (CHOICE, SHORT, LONG, "routed", "tied"))
     for bad, expected in (
         (("--route", *routes[:2]), "no model for 서술형"),
         (("--route", "배합형=base"), "TYPE=NAME"),
@@ -272,6 +286,33 @@ def test_each_type_by_a_model_of_its_own(script, tmp_path, gold):
         assert refused.returncode == 2
         assert expected in refused.stderr
         assert refused.stderr.count("\n") == 1
+
+
+def test_cut_answers_are_scored_where_they_are_submitted(script, tmp_path, gold):
+    rows = [{"id": r["id"], "answer": r["output"]["answer"], "status": "ok"} for r in gold]
+    short = [n for n, r in enumerate(gold) if r["input"]["question_type"] == SHORT]
+    rows[short[0]]["status"] = rows[short[1]]["status"] = "truncated"
+    rows[short[1]]["answer"] = ""
+    path = saved(tmp_path / "p.json", rows)
+    words = (SCORE, "--gold", SAMPLE / "dev.json", "--results_dir", tmp_path, "--predictions", path)
+    scored = []
+    for more in ((), ("--keep_cut",)):
+        result = script(*words, "--name", "x", *more)
+        assert result.returncode == 0, result.stderr
+        assert ("1 answers were cut at their limit" in result.stdout) == bool(more)
+        found = json.loads((tmp_path / "culture_qa" / "x_scores.json").read_text())
+        scored.append(sum(row["scores"].get("exact") == 1 for row in found["results"]))
+    assert scored == [len(short) - 2, len(short) - 1]
+
+
+def test_a_row_that_holds_nothing_is_one_line(script, tmp_path):
+    path = tmp_path / "culture_qa" / "a_scores.json"
+    path.parent.mkdir()
+    saved(path, {"model_name": "a", "results": [{}]})
+    result = script(SCORE, "--results_dir", tmp_path, "--compare", "a", "a")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "a_scores.json" in result.stderr
+    assert "results[0].id" in result.stderr
 
 
 def test_predictions_with_ids_missing_are_refused_before_anything_is_written(

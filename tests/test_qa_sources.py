@@ -108,6 +108,57 @@ def test_an_answer_with_the_mark_of_alternatives_or_of_a_sentence_is_left_out(tm
     assert found.left_out.total() == 2
 
 
+@pytest.mark.parametrize(
+    ("start", "left_out"),
+    [
+        ("0", {}),
+        (" 0 ", {}),
+        ("9", {"answer_start points at another text": 1}),
+        ("처음", {"answer_start is no number": 1}),
+        ([0], {"answer_start is no number": 1}),
+        (float("nan"), {"answer_start is no number": 1}),
+    ],
+)
+def test_a_place_that_is_given_as_text_is_a_number(tmp_path, start, left_out):
+    answers = [{"text": "나무", "answer_start": start}]
+    found = _of_flat(tmp_path, {"context": "나무 한 그루가 있다.", "answers": answers})
+    assert (len(found.questions), found.left_out) == (0 if left_out else 1, left_out)
+
+
+def _of_flat(tmp_path, row):
+    from malmat.sources import qa
+
+    made = qa.Found()
+    for make in qa.extractive({"question": "무엇?", **row}):
+        try:
+            made.questions.append(make())
+        except qa.LeftOut as reason:
+            made.left_out[str(reason)] += 1
+    return made
+
+
+@pytest.mark.parametrize("output", [["x"], {"answer": "x"}, True])
+def test_an_answer_that_is_no_text_is_left_out(tmp_path, output):
+    path = tmp_path / "a.jsonl"
+    rows = [{"instruction": "단오는?", "output": one} for one in (output, "오월 초닷새다.")]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = read_qa(path, "koalpaca")
+    assert [one.answers for one in found.questions] == [["오월 초닷새다."]]
+    assert found.left_out == {"an answer that is no text": 1}
+
+
+def test_a_row_with_one_blank_choice_keeps_the_others(tmp_path):
+    name = "보기()E_string"
+    head = f"질문(Q_string),{name},{name},{name},{name},정답(A_ans)"
+    path = tmp_path / "a.csv"
+    path.write_text(f"{head}\n한글을 만든 임금은?,태종,,세종,문종,세종\n", encoding="utf-8")
+    found = read_qa(path, "etri_qa")
+    assert found.left_out == {}
+    assert [(one.choices, one.answers) for one in found.questions] == [
+        (["태종", "세종", "문종"], ["2"])
+    ]
+
+
 # --------------------------------------------------------------------------- convert.py
 
 

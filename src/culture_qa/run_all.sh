@@ -10,12 +10,14 @@
 # retrieval could give, random ones what mere length costs. Everything lands in RUN; run again, it
 # goes on where it was, and what is done is not done again.
 #
-# DATA: the folder of train.json, dev.json, test.json and qrels.json (right passages by question).
+# DATA: the folder of train.json, dev.json, test.json and, where it is known, qrels.json (right
+# passages by question): without it no gated, gold and random contexts. A test without answers, as
+# the contest's, has a submission and no scores.
 # CORPUS: passages for the index. K: contexts a question. EXTRA: rows of convert.py, trained on too.
 # LIMIT: only so many test questions a type. ARGS, DPO_ARGS: more options for the two stages of
 # training. WRITER: a model that writes the search queries of two-stage retrieval. JUDGE: a model
-# (API) that writes wrong answers too, with the options PAIR_ARGS. SUBMISSION: the test file to fill,
-# by SUBMIT (dpo-none).
+# (API) that writes wrong answers too, with the options PAIR_ARGS. SUBMISSION: the test file with the
+# answers of SUBMIT (dpo-none); RUN/submission.json where none is named, and none with a LIMIT.
 set -euo pipefail
 . "$(dirname "$0")/../stages.sh"
 
@@ -27,7 +29,8 @@ MODELS=${MODELS:-$HERE/models.json}
 RUN=${RUN:-runs/culture_qa/$NAME}
 K=${K:-3}
 RESULTS=$RUN/results
-CONTEXTS=(none bm25 dense hybrid two-stage gated gold random)
+CONTEXTS=(none bm25 dense hybrid two-stage)
+SUBMISSION=${SUBMISSION:-$RUN/submission.json}
 BASE=$("$PYTHON" -c 'import sys; sys.path.insert(0, "src"); from malmat.models import model_row
 print(model_row(*sys.argv[1:]).model_name)' "$NAME" "$MODELS")
 WRITER=${WRITER:-$BASE}
@@ -42,6 +45,32 @@ read -ra args <<<"${ARGS:-}"
 read -ra dpo_args <<<"$(echo ${DPO_ARGS:-})"
 read -ra pair_args <<<"${PAIR_ARGS:-}"
 
+stage "preflight: what the data gives"
+qrels=()
+if [ -f "$DATA/qrels.json" ]; then
+  qrels=(--qrels "$DATA/qrels.json")
+  CONTEXTS+=(gated gold random)
+else
+  echo "no $DATA/qrels.json: without the contexts gated, gold and random"
+fi
+answered=$("$PYTHON" -c 'import sys; sys.path.insert(0, "src")
+from malmat.cli import run
+from malmat.contests.typed_questions import read_typed
+run(lambda: print(all(one.answer is not None for one in read_typed(sys.argv[1])[0])))' "$DATA/test.json")
+[ "$answered" = True ] || echo "no answers in $DATA/test.json: without scores and the table"
+# Contexts and pairs come from the index: those of two corpora are not to meet in one RUN.
+[ ! -f "$RUN/index/manifest.json" ] || "$PYTHON" -c 'import json, sys; sys.path.insert(0, "src")
+from malmat.cli import run
+from malmat.errors import InputError
+from malmat.retrieval.documents import file_stamps
+def main():
+    corpus, index = sys.argv[1:]
+    known, now = json.load(open(f"{index}/manifest.json"))["files"], file_stamps([corpus])
+    if {one["sha256"] for one in known.values()} != {one["sha256"] for one in now.values()}:
+        fix = "Name another RUN, or remove the index."
+        raise InputError(f"was not made from {corpus} as it is now", path=index, fix=fix)
+run(main)' "$CORPUS" "$RUN/index"
+
 stage "prepare: chat rows in the variant of $NAME"
 prepare() { "$PYTHON" $HERE/prepare.py --model "$NAME" --models "$MODELS" "$@" | tail -n 1; }
 prepare --input "$DATA/train.json" "${extra[@]}" --output "$RUN/train.jsonl" \
@@ -54,27 +83,29 @@ stage "SFT"
   --data_path "$RUN/train.jsonl" --args="--eval_data_path $RUN/dev.jsonl ${args[*]}"
 
 stage "index"
-[ -f "$RUN/index/manifest.json" ] ||
-  "$PYTHON" $HERE/build_index.py "$CORPUS" --output "$RUN/index" --bm25 kiwi --dense auto
+"$PYTHON" $HERE/build_index.py "$CORPUS" --output "$RUN/index" --bm25 kiwi --dense auto
 legs=$("$PYTHON" -c 'import json, sys
-print(*sorted(json.load(open(sys.argv[1]))["legs"], key=lambda leg: "bm25" not in leg))' \
+legs = json.load(open(sys.argv[1]))["legs"]
+print(*sorted(legs, key=lambda leg: legs[leg]["kind"] != "bm25"))' \
   "$RUN/index/manifest.json")
 read -ra legs <<<"$legs"
 
-stage "contexts: by each retriever, gated, gold, random"
+stage "contexts: ${CONTEXTS[*]:1}"
 find() { # find NAME QUESTIONS OPTION …
   "$PYTHON" $HERE/retrieve.py --index "$RUN/index" --questions "$RUN/$2.jsonl" \
     --output "$RUN/contexts/$2/$1.jsonl" --k "$K" "${@:3}" | tail -n 1
 }
-"$PYTHON" $HERE/retrieve.py --index "$RUN/index" --questions "$RUN/dev.jsonl" --k "$K" \
-  --legs "${legs[0]}" --qrels "$DATA/qrels.json" --fit_gate "$RUN/gate.json" | tail -n 1
 find bm25 test --legs "${legs[0]}"
 find dense test --legs "${legs[1]}"
 find hybrid test --fuse points --alpha 0.5
 find two-stage test --queries model --model "$WRITER"
-find gated test --legs "${legs[0]}" --gate "$RUN/gate.json"
-find gold test --by gold --qrels "$DATA/qrels.json"
-find random test --by random --qrels "$DATA/qrels.json"
+if [ ${#qrels[@]} -gt 0 ]; then
+  "$PYTHON" $HERE/retrieve.py --index "$RUN/index" --questions "$RUN/dev.jsonl" --k "$K" \
+    --legs "${legs[0]}" "${qrels[@]}" --fit_gate "$RUN/gate.json" | tail -n 1
+  find gated test --legs "${legs[0]}" --gate "$RUN/gate.json"
+  find gold test --by gold "${qrels[@]}"
+  find random test --by random "${qrels[@]}"
+fi
 find near train --k 8
 
 stage "pairs: other choices, neighbours, the tuned model's own wrong answers"
@@ -91,7 +122,7 @@ sources=(options neighbours own)
 [ -z "${JUDGE:-}" ] || { sources+=(llm) pair_args+=(--model "$JUDGE"); }
 "$PYTHON" $HERE/make_dpo_pairs.py --input "$RUN/train.jsonl" --output "$RUN/pairs.jsonl" \
   --sources "${sources[@]}" --contexts "$RUN/contexts/train/near.jsonl" \
-  --qrels "$DATA/qrels.json" --samples "${own[@]}" "${pair_args[@]}"
+  "${qrels[@]}" --samples "${own[@]}" "${pair_args[@]}"
 
 stage "DPO: a fresh adapter on the merged model"
 DPO=$RUN/dpo/$NAME
@@ -107,19 +138,23 @@ done
   --models_of "base=$BASE" "sft=$SFT" "dpo=$DPO" --contexts "${files[@]}" \
   --work "$RUN/joint" --results_dir "$RESULTS" ${LIMIT:+--limit "$LIMIT"}
 
-stage "scores and the table"
-"$PYTHON" $HERE/score.py --gold "$RUN/joint/gold.jsonl" --results_dir "$RESULTS" \
-  --model_name $(for model in base sft dpo; do printf "$model-%s " "${CONTEXTS[@]}"; done) >"$RUN/scores.txt"
-"$PYTHON" $HERE/table.py --results_dir "$RESULTS" --models base sft dpo \
-  --contexts "${CONTEXTS[@]}" --output "$RUN/table.json" --markdown "$RUN/table.md"
-
-if [ -n "${SUBMISSION:-}" ]; then
+if [ -z "${LIMIT:-}" ]; then
   stage "submission"
   answers=()
   for task in culture_choice culture_short culture_long; do
     answers+=("$RESULTS/$task/infer_results/${SUBMIT:-dpo-none}_${task}_inference_results.json")
   done
-  "$PYTHON" $HERE/submission.py --input "$DATA/test.json" --answers "${answers[@]}" \
-    --keep_cut --output "$SUBMISSION"
+  try submission "$PYTHON" $HERE/submission.py --input "$DATA/test.json" \
+    --answers "${answers[@]}" --keep_cut --output "$SUBMISSION" || true
+fi
+
+if [ "$answered" = True ]; then
+  stage "scores and the table"
+  columns=()
+  for model in base sft dpo; do columns+=("${CONTEXTS[@]/#/$model-}"); done
+  "$PYTHON" $HERE/score.py --gold "$RUN/joint/gold.jsonl" --results_dir "$RESULTS" --keep_cut \
+    --model_name "${columns[@]}" >"$RUN/scores.txt"
+  "$PYTHON" $HERE/table.py --results_dir "$RESULTS" --models base sft dpo \
+    --contexts "${CONTEXTS[@]}" --output "$RUN/table.json" --markdown "$RUN/table.md"
 fi
 end

@@ -18,7 +18,9 @@ the mean of ROUGE-1 (MeCab-ko), BERTScore and BLEURT-20; final: the mean of the 
 whose weights are not here is missing, and the final score is then named after what it lacks.
 Our own: accuracy_read (the number is read from a sentence), exact_relaxed (without spacing, case,
 quotes, brackets, 한자 in brackets, with a particle), ROUGE-1 by Kiwi. Answers that failed have no
-score: the lower bound counts them as wrong, as the contest would.
+score: the lower bound counts them as wrong, as the contest would. With --keep_cut an answer that
+was cut at its token limit is scored as what was written, as submission.py --keep_cut submits it.
+--route prints the gain over the best of its models on all types, paired.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ from malmat.evaluate import results
 from malmat.evaluate.neural_metrics import BERT, bert_scores, bleurt_scores
 from malmat.evaluate.task import Item, Row
 from malmat.files import write_json
-from score_tables import compare, scores_file, show
+from score_tables import compare, compare_rows, scores_file, show, with_values
+from submission import kept
 from task import BY_TYPE
 
 RESULTS = Path(__file__).parents[1] / "eval" / "results"
@@ -50,6 +53,7 @@ def arguments():
     options.add_argument("--predictions", nargs="+", help="files of answers, or a submission")
     options.add_argument("--route", nargs="+", metavar="TYPE=NAME", help="a model a type")
     options.add_argument("--name", help="of the scores; default: --model_name")
+    options.add_argument("--keep_cut", action="store_true", help="score cut answers as they are")
     options.add_argument("--types", nargs="+", choices=TYPES, default=list(TYPES))
     options.add_argument("--compare", nargs="+", metavar="NAME", help="the first with the others")
     options.add_argument("--bertscore", default=BERT, help="a folder, or a name in the cache")
@@ -85,19 +89,7 @@ def score(args) -> None:
     show_settings("score", {**vars(args), "output": relative(output)})
     items = gold_items(args)
     paths = answer_files(args, {item["type"] for item in items})
-    predictions = read_predictions(paths)
-    if other := out_of_order(items, predictions):
-        print(f"note: the predictions are in another order, from {other} on: joined by id")
-    rows = joined(items, predictions, paths[0])
-    long = sum(row["type"] == LONG for row in rows)
-    kiwi = args.kiwi == "on" or (args.kiwi == "auto" and long <= typed_scores.MOST_BY_KIWI)
-    if not kiwi and args.kiwi == "auto":
-        print(f"note: {long} long answers: no ROUGE-1 by Kiwi without --kiwi on")
-    neural = {
-        typed_scores.BERT: partial(bert_scores, model=args.bertscore),
-        typed_scores.BLEURT: partial(bleurt_scores, folder=args.bleurt),
-    }
-    rows, missing = typed_scores.scored(rows, neural=neural, kiwi=kiwi)
+    rows, missing = scored_rows(args, items, paths)
     name = typed_scores.final_name(missing)
     figures = {
         "model_name": args.name,
@@ -111,9 +103,48 @@ def score(args) -> None:
         "provenance": provenance(),
     }
     show(figures, name)
+    if args.route:
+        show_gain(args, items, rows)
     write_json(output, {**figures, "results": rows})
     save_runs(args, rows)
     print(f"wrote {relative(output)}")
+
+
+def scored_rows(args, items: list[Item], paths) -> tuple[list[Row], dict[str, str]]:
+    """The items with the answers of some files and their scores; metric → why it is missing."""
+    predictions = read_predictions(paths)
+    if args.keep_cut:
+        print(f"{len(kept(predictions))} answers were cut at their limit: scored as they are")
+    if other := out_of_order(items, predictions):
+        print(f"note: the predictions are in another order, from {other} on: joined by id")
+    rows = joined(items, predictions, paths[0])
+    long = sum(row["type"] == LONG for row in rows)
+    kiwi = args.kiwi == "on" or (args.kiwi == "auto" and long <= typed_scores.MOST_BY_KIWI)
+    if not kiwi and args.kiwi == "auto":
+        print(f"note: {long} long answers: no ROUGE-1 by Kiwi without --kiwi on")
+    neural = {
+        typed_scores.BERT: partial(bert_scores, model=args.bertscore),
+        typed_scores.BLEURT: partial(bleurt_scores, folder=args.bleurt),
+    }
+    return typed_scores.scored(rows, neural=neural, kiwi=kiwi)
+
+
+def show_gain(args, items: list[Item], rows: list[Row]) -> None:
+    """Compare a route with the best of its models that answered the questions of all types."""
+    singles: dict[str, list[Row]] = {}
+    for name in dict.fromkeys(one.partition("=")[2] for one in args.route):
+        own = argparse.Namespace(**{**vars(args), "route": None, "model_name": name, "kiwi": "off"})
+        paths = answer_files(own, {item["type"] for item in items})
+        if all(Path(path).is_file() for path in paths):
+            singles[name] = scored_rows(own, items, paths)[0]
+    values = {name: typed_scores.final_summary(some)["value"] for name, some in singles.items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    if not known:
+        print("gain of the route: none of its models has scores of all types")
+        return
+    best = max(known, key=lambda name: known[name])
+    print(f"gain of the route over its best single model, {best}:")
+    compare_rows([(best, with_values(singles[best])), (args.name, with_values(rows))])
 
 
 def gold_items(args) -> list[Item]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from malmat.cli import show_table
 from malmat.contests import typed_scores
+from malmat.contests.typed_questions import TYPES
+from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.compare import compare_all
 from malmat.evaluate.task import Row
@@ -43,7 +45,11 @@ def show(figures: dict, name: str) -> None:
 
 def compare(folder: str, names: list[str]) -> None:
     """Compare models with the first one, paired by id, by type and in the final score."""
-    files = [read_scores(scores_file(folder, name)) for name in names]
+    compare_rows([read_scores(scores_file(folder, name)) for name in names])
+
+
+def compare_rows(files: list[tuple[str, list[Row]]]) -> None:
+    """The same for models' names and rows, as ``read_scores`` gives them."""
     lines = [("", "model", "score", "difference", "95 % interval", "pairs", "p (Holm)", "verdict")]
     for kind in typed_scores.types_of(files[0][1]):
         task = BY_TYPE[kind]
@@ -75,9 +81,33 @@ def cells(gap: dict, value: float | None, pairs: int) -> tuple[str, ...]:
 
 
 def read_scores(path: Path) -> tuple[str, list[Row]]:
-    """A score file's name and rows, each with its ``value`` by the task's scorer."""
+    """A score file's name and rows, each with its ``value`` by the task's scorer.
+
+    Raises:
+        InputError: a file, or a row of it, that score.py did not write.
+    """
     value = check_fields(read_json(path), {"model_name": str, "results": list}, path=path, line=1)
-    return value["model_name"], [
-        {**row, "value": row["scores"].get(typed_scores.OFFICIAL[row["type"]][0])}
-        for row in value["results"]
+    for number, row in enumerate(value["results"]):
+        check_row(row, f"results[{number}]", path)
+    return value["model_name"], with_values(value["results"])
+
+
+def check_row(row: object, where: str, path: Path) -> None:
+    kinds = {"id": str, "type": str, "status": str, "scores": dict}
+    known = row if isinstance(row, dict) else {}
+    wrong = [name for name, kind in kinds.items() if not isinstance(known.get(name), kind)]
+    if not wrong and known["type"] not in TYPES:
+        wrong = ["type"]
+    if not wrong and not (known.get("title") or known.get("question")):
+        wrong = ["title"]
+    if wrong:
+        problem = f"is missing or not as score.py writes it, in the row {known.get('id', where)!r}"
+        fix = "Score the answers again (score.py)."
+        raise InputError(problem, path=path, field=f"{where}.{wrong[0]}", fix=fix)
+
+
+def with_values(rows: list[Row]) -> list[Row]:
+    """Rows with ``value``: by the first of the contest's metrics."""
+    return [
+        {**row, "value": row["scores"].get(typed_scores.OFFICIAL[row["type"]][0])} for row in rows
     ]

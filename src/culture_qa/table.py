@@ -21,7 +21,7 @@ from malmat.errors import InputError
 from malmat.evaluate import results
 from malmat.evaluate.compare import compare_all
 from malmat.evaluate.task import Row
-from malmat.files import read_json, write_json, write_text
+from malmat.files import check_fields, read_json, write_json, write_text
 from score_tables import read_scores, scores_file
 from task import BY_TYPE
 
@@ -78,6 +78,7 @@ def read_columns(args) -> dict[Column, tuple[str, list[Row], float | None]]:
                 print(f"note: no scores of {model}-{contexts} ({relative(path)})")
                 continue
             rows, value = read_scores(path)[1], read_json(path)
+            check_fields(value, {"missing": dict, "types": dict}, path=path, line=1)
             missing |= value["missing"]  # a column without a long answer misses no metric
             chance = [part["chance"] for part in value["types"].values() if "chance" in part]
             found[model, contexts] = (rows, chance[0] if chance else None)

@@ -205,14 +205,16 @@ def read_parquet(path: Path) -> Rows:
 
 
 def read_dataset(path: str | Path) -> Rows:
-    """The rows of a file, or of the Hugging Face data set ``owner/name`` (its ``train`` split)."""
+    """The rows of a file, or of the Hugging Face data set ``owner/name`` or, of one that has
+    several parts, ``owner/name:config`` (its ``train`` split)."""
     is_file = Path(path).exists() or Path(path).suffix.lower() in SUFFIXES
-    if is_file or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+    named = re.fullmatch(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?", str(path))
+    if is_file or not named:
         return read_rows(path)
     from datasets import load_dataset
 
     try:
-        rows = list(enumerate(load_dataset(str(path), split="train"), 1))
+        rows = list(enumerate(load_dataset(*filter(None, named.groups()), split="train"), 1))
     except Exception as error:
         raise InputError(
             f"no such file, and no such Hugging Face data set could be loaded "

@@ -148,6 +148,8 @@ def _short(values: Sequence[Any]) -> list[str]:
 
 
 def _long(value: Any) -> list[str]:
+    if isinstance(value, bool) or (value and not isinstance(value, (str, int, float))):
+        raise LeftOut("an answer that is no text")
     if not (text := str(value or "").strip()):
         raise LeftOut("no answer")
     return [_without_entities(text)]
@@ -195,7 +197,7 @@ def _pointed_at(context: str, answers: Any) -> list[str]:
     """The texts of answers (``[{text, answer_start}]``, ``{text: [], answer_start: []}``, texts).
 
     Raises:
-        LeftOut: ``answer_start`` of one of them points at another text.
+        LeftOut: ``answer_start`` of one of them is no number, or points at another text.
     """
     if isinstance(answers, Mapping):
         texts, starts = (answers.get(name) for name in ("text", "answer_start"))
@@ -209,8 +211,11 @@ def _pointed_at(context: str, answers: Any) -> list[str]:
             for one in some
         ]
     for text, start in pairs:
-        if isinstance(start, (int, float)) and isinstance(text, str) and text.strip():
-            place = int(start)
+        if start not in (None, "") and isinstance(text, str) and text.strip():
+            try:
+                place = int(float(start))
+            except (ValueError, TypeError, OverflowError):
+                raise LeftOut("answer_start is no number") from None
             if place < 0 or context[place : place + len(text)] != text:
                 raise LeftOut("answer_start points at another text")
     return [text for text, _ in pairs if isinstance(text, str)]
@@ -232,11 +237,11 @@ def etri_qa(row: Mapping[str, Any]) -> Iterator[Maker]:
         columns = [name for name in row if name.startswith(ETRI_CHOICE)]
         if not columns:
             return Qa(question, _short([row[ETRI_ANSWER]]), title=title)
-        texts = [_text(row[name]) for name in columns]
+        texts = {name: text for name in columns if (text := _text(row[name]))}
         if not _text(row[ETRI_ANSWER]):
             raise LeftOut("no answer")
         try:
-            choices = choices_of([_without_entities(text) for text in texts if text], columns)
+            choices = choices_of(list(map(_without_entities, texts.values())), list(texts))
             number = matched(_text(row[ETRI_ANSWER]), choices, ETRI_ANSWER)
         except (BadRow, ValueError) as bad:
             field = getattr(bad, "field", ETRI_CHOICE)

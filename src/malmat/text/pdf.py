@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def pdf_pages(path: str | Path) -> list[str]:
     from pypdf import PdfReader
     from pypdf.errors import DependencyError, FileNotDecryptedError, PyPdfError
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # the error below says it
     try:
         pages = [_page_text(page.extract_text() or "") for page in PdfReader(path).pages]
     except (FileNotDecryptedError, DependencyError):
