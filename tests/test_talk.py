@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from conftest import ROOT, ending, serving
@@ -134,13 +135,16 @@ def test_ctrl_c_ends_the_answer_and_not_the_program(tmp_path, model_folder, term
         heard = b""
         while b"tiny-llama: " not in heard or len(heard.partition(b"tiny-llama: ")[2]) < 20:
             heard += os.read(process.stdout.fileno(), 4096)
-        process.send_signal(signal.SIGINT)
-        process.stdin.write(b"/set seed 7\n")
+        for _ in range(3):  # in haste
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        process.stdin.write(b"/set seed 7\n/save /proc/no/such.json\n")
         process.stdin.close()
         rest = process.stdout.read().decode("utf-8", "replace")
         assert process.wait(timeout=120) == 0, rest
     assert "(stopped)" in rest
     assert "'seed': 7" in rest
+    assert "error: " in rest
     [turn] = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))["turns"]
     answer = turn["answers"]["tiny-llama"]
     assert (answer["status"], answer["finish_reason"]) == ("truncated", "stopped")

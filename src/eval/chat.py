@@ -23,30 +23,18 @@ has the same answers.
 
 from __future__ import annotations
 
-import threading
-from argparse import ArgumentTypeError
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
-from chat_models import BASE, checked, first_wording, open_models
+from chat_models import BASE, first_wording, open_models
+from chat_terminal import check_save, save, saved, terminal
 from infer_options import SAMPLING, loading_options, sampling_options
-from malmat.answer.talk import ChatModel, Conversation, stopped
-from malmat.cli import api_options, parser, positive, provenance, relative, run, show_settings
-from malmat.errors import InputError
-from malmat.files import write_json
+from malmat.answer.talk import Conversation
+from malmat.cli import api_options, parser, positive, run, show_settings
 from malmat.formats import read_terms
-from malmat.journal import valid_text
 from malmat.lm.sampling import Sampling
 from malmat.text.marks import Marker
 
 HERE = Path(__file__).parent
-COMMANDS = """\
-/new                  forget what was said
-/set NAME VALUE       temperature, top_p, top_k, min_p, repetition_penalty, max_new_tokens, seed
-/wording [TEXT]       show the wording, or take TEXT, with {question} in it
-/save [FILE]          write the conversation as JSON
-/help  /quit          Ctrl-C ends an answer, Ctrl-D the program"""
 
 
 def arguments():
@@ -94,104 +82,11 @@ def main() -> None:
         blocks = page(models, conversation, marker, saved)
         serve(blocks, args.host, args.port, css="chat.css", js="")
         return
-    print(COMMANDS)
-    terminal(models, conversation, marker)
-    if args.save and conversation.turns:
-        print(f"wrote {save(args.save, models, conversation)}")
-
-
-def terminal(models: list[ChatModel], conversation: Conversation, marker: Marker) -> None:
-    """Read messages and commands until the input ends."""
-    while True:
-        try:
-            said = valid_text(input("\n> ")).strip()
-        except EOFError:
-            print()
-            return
-        except KeyboardInterrupt:
-            print("\n(Ctrl-D or /quit ends the program)")
-            continue
-        if said == "/quit":
-            return
-        if said.startswith("/"):
-            try:
-                print(obey(said, models, conversation))
-            except (InputError, ValueError, ArgumentTypeError) as error:
-                print(f"error: {error}")
-        elif said:
-            answer(said, models, conversation, marker)
-
-
-def answer(
-    question: str, models: list[ChatModel], conversation: Conversation, marker: Marker
-) -> None:
-    """Print the models' answers to a message, and the listed terms in them."""
-    turn = conversation.begin(question)
-    for model in models:
-        print(f"\n{model.name}: ", end="", flush=True)
-        stop, printed = threading.Event(), ""
-        record = stopped(printed)
-        try:
-            for record in model.stream(
-                conversation.messages(model.name), conversation.sampling, stop
-            ):
-                new = record["text"]
-                fresh = new[len(printed) :] if new.startswith(printed) else f"\n{new}"
-                print(fresh, end="", flush=True)
-                printed = new
-        except KeyboardInterrupt:
-            record = stopped(printed)
-        finally:
-            stop.set()
-        turn["answers"][model.name] = record
-        print()
-        if record["status"] != "ok":
-            print(f"  ({record.get('error') or record['finish_reason'] or record['status']})")
-        for mark in {mark.title: mark for mark in marker.marks(record["text"])}.values():
-            print(f"  {mark.title}: {mark.meaning}")
-
-
-def obey(command: str, models: list[ChatModel], conversation: Conversation) -> str:
-    """Do what a command says; what there is to say of it comes back.
-
-    Raises:
-        InputError, ValueError: an unknown command, setting or value.
-    """
-    name, _, rest = command.partition(" ")
-    rest = rest.strip()
-    if name == "/new":
-        conversation.turns.clear()
-        return "a new conversation"
-    if name == "/wording":
-        conversation.wording = checked(rest) if rest else conversation.wording
-        return conversation.wording
-    if name == "/save":
-        path = rest or f"chat-{datetime.now():%Y%m%d-%H%M%S}.json"
-        check_save(path)
-        return f"wrote {save(path, models, conversation)}"
-    if name == "/set":
-        setting, _, value = rest.partition(" ")
-        if setting not in SAMPLING:
-            raise InputError(f"no setting '{setting}'", fix=f"One of {', '.join(SAMPLING)}.")
-        conversation.sampling = replace(
-            conversation.sampling, **{setting: SAMPLING[setting](value)}
-        )
-        return str(conversation.sampling.as_dict())
-    return COMMANDS
-
-
-def check_save(path: str) -> None:
-    if Path(path).exists():
-        raise InputError("is there already", path=path, fix="Name another file.")
-
-
-def saved(models: list[ChatModel], conversation: Conversation) -> dict:
-    return {**conversation.record(models), "provenance": provenance()}
-
-
-def save(path: str, models: list[ChatModel], conversation: Conversation) -> str:
-    write_json(path, saved(models, conversation))
-    return relative(path)
+    try:
+        terminal(models, conversation, marker)
+    finally:
+        if args.save and conversation.turns:
+            print(f"wrote {save(args.save, models, conversation)}")
 
 
 if __name__ == "__main__":
