@@ -125,7 +125,6 @@ def test_a_gate_is_fitted_and_used(index, script):
     ("words", "expected"),
     [
         ((), ["output"]),
-        (("--evaluate",), ["qrels"]),
         (("--output", "c", "--by", "gold"), ["qrels"]),
         (("--output", "c", "--legs", "bigram"), ["bigram", "kiwi"]),
         (("--output", "c", "--gate", "2"), ["gate"]),
@@ -234,6 +233,27 @@ def test_questions_without_qrels_are_named(index, script):
     written(index / "qrels.json", {"q1": ["dano"]})
     done = retrieve(script, "--evaluate", "--qrels", "qrels.json")
     refused(done, "3 questions", "q2")
+
+
+def test_answers_are_judged_where_no_right_passages_are_known(index, script):
+    done = retrieve(script, "--evaluate", "--report", "r.json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((index / "r.json").read_text("utf-8"))
+    assert report["judged_by"] == "answer@3"
+    figures = next(iter(report["systems"].values()))["all"]
+    assert figures["recall@3"] == {"mean": None, "interval": None, "n": 0}
+    assert figures["answer@3"]["n"] == report["counts"]["all"] > 0
+    assert "95 % interval of answer@3" in done.stdout
+
+
+def test_right_passages_that_the_index_does_not_hold_are_said(index, script):
+    qrels = json.loads((index / "qrels.json").read_text("utf-8"))
+    written(index / "qrels.json", {name: [*some, "elsewhere"] for name, some in qrels.items()})
+    done = retrieve(script, "--evaluate", "--qrels", "qrels.json")
+    assert "right passages are not in the index, as elsewhere" in done.stdout
+    written(index / "qrels.json", {name: ["elsewhere"] for name in qrels})
+    done = retrieve(script, "--evaluate", "--qrels", "qrels.json")
+    refused(done, "qrels.json", "none of its 1 passages")
 
 
 def test_queries_of_a_model_and_the_question_itself(index, script):

@@ -33,7 +33,7 @@ from malmat.errors import InputError
 from malmat.files import digest, read_json, write_json, write_jsonl
 from malmat.journal import Journal, journal_path
 from malmat.prompts import load_prompts
-from malmat.retrieval.qrels import read_qrels
+from malmat.retrieval.qrels import check_passages, read_qrels
 from retrieve_options import HERE, arguments, open_writer
 
 
@@ -50,6 +50,8 @@ def main() -> int:
         raise InputError("an id stands in two of the files", field="questions")
     index = Index(Path(args.index), args.legs)
     right = read_qrels(args.qrels, questions) if args.qrels else {}
+    if args.qrels:
+        check_passages(args.qrels, index, right)
     fusion = Fusion(args.fuse, args.rrf_k, args.alpha)
     searcher = Searcher(index, index.legs, fusion, gate_of(args, index))
     if args.evaluate:
@@ -79,7 +81,7 @@ def show_evaluation(args, index, questions: dict[str, Question], right: dict) ->
         Judged(
             name,
             query_of(one, args.add),
-            right[name],
+            right[name] if args.qrels else None,
             answers_of(one),
             str(one.more.get(args.group, "")),
         )

@@ -35,7 +35,9 @@ def arguments(doc: str):
     options.add_argument("--skip_bad", action="store_true", help="go on without faulty questions")
     known = options.add_argument_group("where the right passages are known")
     known.add_argument("--qrels", help="{question id: [passage id]}")
-    known.add_argument("--evaluate", action="store_true", help="all legs and fusions side by side")
+    known.add_argument(
+        "--evaluate", action="store_true", help="all ways of searching, side by side"
+    )
     known.add_argument("--report", help="a JSON file of what --evaluate prints")
     known.add_argument("--group", default="group", help="the field of groups of questions")
     gate = options.add_argument_group("a gate")
@@ -61,7 +63,7 @@ def arguments(doc: str):
 
 def check(args) -> None:
     """Refuse options that contradict each other, before anything is read."""
-    needs_qrels = args.evaluate or args.fit_gate or args.by == "gold"
+    needs_qrels = args.fit_gate or args.by == "gold"
     for field, fits, fix in (
         ("output", args.output or args.evaluate or args.fit_gate, "Or --evaluate, or --fit_gate."),
         ("qrels", args.qrels or not needs_qrels, "Name the right passages (--qrels FILE)."),

@@ -22,17 +22,17 @@ FLOOR = "whitespace"
 
 @dataclass(frozen=True)
 class Judged:
-    """A question whose right passages are known.
+    """A question whose right passages or answers are known.
 
     Args:
-        right: ids of documents or chunks.
+        right: ids of documents or chunks; None where they are not known.
         answers: texts that count as its answer; [] where it is answered by no short text.
         group: it is counted in, beside all.
     """
 
     id: str
     query: str
-    right: list[str]
+    right: list[str] | None
     answers: list[str] = field(default_factory=list)
     group: str = ""
 
@@ -46,13 +46,13 @@ def measures(k: int) -> Measures:
     def answered(one: Judged, _: list[str], texts: list[str]) -> float | None:
         return float(metrics.holds_answer(texts[:k], one.answers)) if one.answers else None
 
-    def recall_at(depth: int) -> Callable[[Judged, list[str], list[str]], float]:
-        return lambda one, ids, _: metrics.recall(ids, one.right, depth)
+    def judged(measure: Callable[..., float], *depth: int):
+        return lambda one, ids, _: None if one.right is None else measure(ids, one.right, *depth)
 
     return {
-        **{f"recall@{depth}": recall_at(depth) for depth in sorted({1, k, 10})},
-        "MRR": lambda one, ids, _: metrics.reciprocal_rank(ids, one.right),
-        "nDCG@10": lambda one, ids, _: metrics.ndcg(ids, one.right, 10),
+        **{f"recall@{depth}": judged(metrics.recall, depth) for depth in sorted({1, k, 10})},
+        "MRR": judged(metrics.reciprocal_rank),
+        "nDCG@10": judged(metrics.ndcg, 10),
         f"answer@{k}": answered,
     }
 
@@ -75,13 +75,16 @@ def systems(names: Sequence[str], alpha: float | None = None) -> dict[str, tuple
 
 
 def evaluate(index: Index, questions: Iterable[Judged], k: int, alpha: float | None = None) -> dict:
-    """Every system's figures on the questions that have right passages.
+    """Every system's figures on the questions that have right passages; where those are known of
+    none, on the questions that have answers.
 
     Returns:
-        ``k``, ``counts`` (group → questions), ``systems``: name → group → measure → ``mean``,
-        ``interval``, ``n``; ``fusions``: name → group → measure → what ``versus_best`` gives.
+        ``k``, ``judged_by`` (the measure that systems are told apart by), ``counts`` (group →
+        questions), ``systems``: name → group → measure → ``mean``, ``interval``, ``n``;
+        ``fusions``: name → group → measure → what ``versus_best`` gives.
     """
-    asked = [one for one in questions if one.right]
+    asked = [one for one in questions if (one.answers if one.right is None else one.right)]
+    known_right = any(one.right for one in asked)
     groups = {ALL: asked} | {
         name: [one for one in asked if one.group == name]
         for name in dict.fromkeys(one.group for one in asked if one.group)
@@ -95,9 +98,11 @@ def evaluate(index: Index, questions: Iterable[Judged], k: int, alpha: float | N
         for name, (legs, fusion) in known.items():
             ranking = fusion.fuse([found[leg] for leg in legs])
             values[name][one.id] = _measured(index, one, ranking, k)
-    shares = ("recall@1", f"recall@{k}", "MRR")
+    main = f"recall@{k}" if known_right else f"answer@{k}"
+    shares = ("recall@1", main, "MRR") if known_right else (main,)
     return {
         "k": k,
+        "judged_by": main,
         "counts": {group: len(some) for group, some in groups.items()},
         "systems": {
             name: {
@@ -120,7 +125,7 @@ def evaluate(index: Index, questions: Iterable[Judged], k: int, alpha: float | N
 def _measured(index: Index, one: Judged, ranking: Ranking, k: int) -> dict[str, float | None]:
     """Measure → its value for one question. A chunk is right by its own id or its document's."""
     chunks = [index.chunk(number) for number, _ in ranking[: max(k, DEPTH)]]
-    ids = [chunk.id if chunk.id in one.right else chunk.document for chunk in chunks]
+    ids = [chunk.id if chunk.id in (one.right or ()) else chunk.document for chunk in chunks]
     texts = [f"{chunk.title} {chunk.text}" for chunk in chunks[:k]]
     return {name: measure(one, ids, texts) for name, measure in measures(k).items()}
 
@@ -140,7 +145,7 @@ def _mean(values: dict, some: list[Judged], measure: str) -> dict[str, Any]:
 
 
 def _cluster(one: Judged) -> str:
-    return min(one.right)
+    return min(one.right or [one.id])
 
 
 def versus_best(
@@ -166,7 +171,7 @@ def show_systems(report: dict) -> None:
     Args:
         report: of ``evaluate``.
     """
-    recall = f"recall@{report['k']}"
+    recall = report["judged_by"]
     for group, count in report["counts"].items():
         first = next(iter(report["systems"].values()))[group]
         print(f"\n{group}: {count} questions (95 % interval of {recall})")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from malmat.errors import InputError
 from malmat.files import read_json
+
+if TYPE_CHECKING:
+    from malmat.retrieval.index import Index
 
 
 def read_qrels(path: str, questions: Iterable[str] = ()) -> dict[str, list[str]]:
@@ -28,3 +32,20 @@ def read_qrels(path: str, questions: Iterable[str] = ()) -> dict[str, list[str]]
         problem = f"{len(missing)} questions are not in it, as {missing[0]}"
         raise InputError(problem, path=path, fix="Give [] where no passage is right.")
     return qrels
+
+
+def check_passages(path: str, index: Index, right: dict[str, list[str]]) -> None:
+    """Print how many right passages the index does not hold.
+
+    Raises:
+        InputError: it holds none of them.
+    """
+    named = {name for some in right.values() for name in some}
+    gone = sorted(name for name in named if not index.numbers_of([name]))
+    if gone and len(gone) == len(named):
+        problem = f"none of its {len(named)} passages is in the index, as {gone[0]}"
+        raise InputError(problem, path=path, fix="Index their corpus, or name its qrels.")
+    if gone:
+        print(
+            f"note: {len(gone)} of {len(named)} right passages are not in the index, as {gone[0]}"
+        )
