@@ -59,13 +59,15 @@ from malmat.contests.typed_questions import read_typed
 run(lambda: print(all(one.answer is not None for one in read_typed(sys.argv[1])[0])))' "$DATA/test.json")
 [ "$answered" = True ] || echo "no answers in $DATA/test.json: without scores and the table"
 # Contexts and pairs come from the index: those of two corpora are not to meet in one RUN.
-[ ! -f "$RUN/index/manifest.json" ] || "$PYTHON" -c 'import json, sys; sys.path.insert(0, "src")
+[ ! -f "$RUN/index/manifest.json" ] || "$PYTHON" -c 'import sys; sys.path.insert(0, "src")
 from malmat.cli import run
 from malmat.errors import InputError
+from malmat.files import read_json
 from malmat.retrieval.documents import file_stamps
 def main():
     corpus, index = sys.argv[1:]
-    known, now = json.load(open(f"{index}/manifest.json"))["files"], file_stamps([corpus])
+    known, now = read_json(f"{index}/manifest.json"), file_stamps([corpus])
+    known = known.get("files", {}) if isinstance(known, dict) else {}
     if {one["sha256"] for one in known.values()} != {one["sha256"] for one in now.values()}:
         fix = "Name another RUN, or remove the index."
         raise InputError(f"was not made from {corpus} as it is now", path=index, fix=fix)
