@@ -112,6 +112,12 @@ def test_the_table_pairs_each_figure_with_its_neighbours(tmp_path, script):
     assert "chance 0.250" in result.stdout
     assert "| sft | 0.500" in (tmp_path / "t.md").read_text()
 
+    path = tmp_path / "culture_qa" / "sft-none_scores.json"
+    value = json.loads(path.read_text("utf-8"))
+    value["results"][0]["cut"] = True
+    path.write_text(json.dumps(value), "utf-8")
+    assert "4/4, 1 cut" in script(*words).stdout
+
     scores(tmp_path, "sft-gold", dict.fromkeys(names[1:], 1.0))
     refused(script(*words), "sft-gold_scores.json", "other questions")
     refused(script(*words[:-8], "--models", "x", "--contexts", "none"), "no scores")

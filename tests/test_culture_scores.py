@@ -302,6 +302,7 @@ def test_cut_answers_are_scored_where_they_are_submitted(script, tmp_path, gold)
         assert ("1 answers were cut at their limit" in result.stdout) == bool(more)
         found = json.loads((tmp_path / "culture_qa" / "x_scores.json").read_text())
         scored.append(sum(row["scores"].get("exact") == 1 for row in found["results"]))
+        assert sum(row.get("cut", False) for row in found["results"]) == len(more)
     assert scored == [len(short) - 2, len(short) - 1]
 
 

@@ -52,11 +52,11 @@ def main() -> int:
 
 
 def kept(found: dict[str, Row]) -> list[str]:
-    """Make answers of those that were cut, but for empty ones; their ids."""
+    """Make answers of those that were cut, but for empty ones, marked as ``cut``; their ids."""
     texts = {one: row["answer"] for one, row in found.items() if row["status"] == "truncated"}
     cut = [one for one, text in texts.items() if text.strip()]
     for one in cut:
-        found[one]["status"] = "ok"
+        found[one] |= {"status": "ok", "cut": True}
     return cut
 
 

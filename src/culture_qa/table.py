@@ -102,7 +102,7 @@ def summaries(rows: list[Row], kinds: list[str], final: str) -> dict:
 
 
 def grid(args, columns, kind: str, final: str) -> list[tuple[str, ...]]:
-    """A row a model, a column a kind of contexts: value, interval, n_scored/n_total."""
+    """A row a model, a column a kind of contexts: value, interval, n_scored/n_total, cut."""
     lines = [("", *args.contexts)]
     for model in args.models:
         cells = []
@@ -114,16 +114,17 @@ def grid(args, columns, kind: str, final: str) -> list[tuple[str, ...]]:
 
 
 def cell(rows: list[Row], kind: str, final: str) -> str:
+    some = [row for row in rows if kind in (final, row["type"])]
     if kind == final:
-        found = typed_scores.final_summary(rows)
+        found = typed_scores.final_summary(some)
         found = {"mean": found["value"], **found}
     else:
-        some = [row for row in rows if row["type"] == kind]
         found = typed_scores.summary(some, typed_scores.official)
-    count = f"{found['n_scored']}/{found['n_total']}"
+    cut = sum(bool(row.get("cut")) for row in some)
+    count = f"{found['n_scored']}/{found['n_total']}" + f", {cut} cut" * (cut > 0)
     if found["mean"] is None:
         return f"– {count}"
-    low, high = found["interval"] or (float("nan"), float("nan"))
+    low, high = found["interval"] or (float("nan"),) * 2
     return f"{found['mean']:.3f} [{low:.2f} {high:.2f}] {count}"
 
 

@@ -16,8 +16,6 @@ from malmat.retrieval.leg import Ranking
 from malmat.retrieval.morphology import morphemes
 
 ALL = "all"
-FLOOR = "whitespace"
-"""The leg that pulls every fusion below its best leg, and therefore stands alone."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +58,12 @@ def measures(k: int) -> Measures:
 def systems(names: Sequence[str], alpha: float | None = None) -> dict[str, tuple]:
     """Name → (legs, fusion): each leg alone, and each two or more of them by both fusions.
 
-    The whitespace leg is in no fusion.
-
     Args:
         alpha: of both fusions; None: each leg weighs the same.
     """
     found: dict[str, tuple] = {name: ((name,), Fusion()) for name in names}
-    fused = [name for name in names if name != FLOOR]
-    for count in range(2, len(fused) + 1):
-        for legs in combinations(fused, count):
+    for count in range(2, len(names) + 1):
+        for legs in combinations(names, count):
             for fusion in (Fusion("rrf", alpha=alpha), Fusion("points", alpha=alpha)):
                 found[f"{' & '.join(legs)}, {fusion.method}"] = (legs, fusion)
     return found
