@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
+
+# A shell in which LIMIT or STEPS is set would decide what the scripts under test do.
+for _script in (ROOT / "run.sh", *(ROOT / "src").rglob("*.sh")):
+    for _setting in re.findall(r"\$\{([A-Z_]+):-", _script.read_text("utf-8")):
+        os.environ.pop(_setting, None)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -127,7 +127,7 @@ def test_no_spelling_hides_a_held_out_term(tmp_path):
         for number, text in enumerate(SPELT.values())
     ]
     train = formats.read_pairs(store(tmp_path, "a.jsonl", "\n".join(map(line, rows))))
-    leaks = find_leaks(train, terms=[{"title": TITLE, "forms": ["국룰"]}])
+    leaks = list(find_leaks(train, terms=[{"title": TITLE, "forms": ["국룰"]}]))
     assert [leak["id"] for leak in leaks] == [pair["id"] for pair in train]
     assert len(leaks) == len(SPELT)
 

@@ -101,6 +101,9 @@ TITLES = [
     "갓생살다",
     "부먹 vs 찍먹",
     "갓갓(유행어)",
+    "가보자고",
+    "되겠냐",
+    "보고싶다",
 ]
 
 
@@ -134,6 +137,8 @@ FOUND = {
     "Latin with two O": ("오늘 기분 good!", ["GOOD"]),
     "one syllable as a word": ("이건 떡상각 아니고 그냥 각이다", ["각"]),
     "two terms, in the list's order": ("ㅇㅇ 갓생 ㄹㅇ", ["갓생", "ㄹㅇ", "ㅇㅇ"]),
+    "everyday verbs as they stand": ("그래 가 보자고!", ["가보자고"]),
+    "everyday verbs in dictionary form": ("엄마 보고 싶어", ["보고싶다"]),
     "a form of its own": ("이거 완전 내 스타일이야", ["완내스"]),
 }
 
@@ -154,6 +159,8 @@ NOT_FOUND = {
     "around the two O": "GD 좋아",
     "a placeholder's end alone": "기억을 다 잃어버렸어",
     "a form almost": "완전 네 스타일",
+    "everyday verbs of a title": "거기 가 봤는데 좋더라",
+    "the only verb of a title": "이게 돼?",
     "a label in brackets": "요즘 유행어가 뭐야",
     "nothing": "",
     "blanks": " \n ",

@@ -5,8 +5,8 @@
 
 Reads   --input (files of any shape ``malmat.formats.read_pairs`` takes), the understanding terms
         (--questions: ``split: unseen`` marks those no model may be trained on), --eval_questions.
-Writes  train.jsonl, heldout.jsonl (``id, title, question, answer`` a line) and
-        split.json (settings, counts, terms of each side, leaks).
+Writes  train.jsonl, heldout.jsonl (``id, title, question, answer`` a line), leaks.jsonl (``id,
+        kind, found``) and split.json (settings, counts, terms of each side).
 
 All pairs and conversations of a term fall on one side, with its spelling variants, so that
 held-out loss and unseen-term scores measure understanding and not memory. Beside the unseen
@@ -19,7 +19,8 @@ row, or an evaluation question or a held-out row, or a near-duplicate of either,
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
@@ -34,6 +35,7 @@ from malmat.text.leaks import find_leaks
 
 HERE = Path(__file__).parent
 EVAL = HERE.parent / "eval"
+SHOWN = 20
 
 
 def arguments():
@@ -73,35 +75,28 @@ def main() -> None:
     train = [pair for pair in pairs if pair["title"] not in heldout]
     held = [pair for pair in pairs if pair["title"] in heldout]
 
-    leaks = find_leaks(
-        train,
-        terms=with_forms(sorted({*heldout, *unseen}), args.terms),
-        questions=questions,
-        held=held,
-        threshold=args.threshold,
-    )
-    show_leaks(leaks, args)
-    if leaks and args.leaks == "drop":
+    terms = with_forms(sorted({*heldout, *unseen}), args.terms)
+    found = find_leaks(train, terms=terms, questions=questions, held=held, threshold=args.threshold)
+    leaks = gate(found, args)
+    if args.leaks == "drop":
         leaking = {leak["id"] for leak in leaks}
         train = [pair for pair in train if pair["id"] not in leaking]
     if not train:
         raise InputError("nothing is left to train on", path=args.input[0], fix="Hold out less.")
-
     write_jsonl(output / "train.jsonl", train)
     write_jsonl(output / "heldout.jsonl", held)
+    write_jsonl(output / "leaks.jsonl", leaks)
     trained = list(dict.fromkeys(pair["title"] for pair in train))
     write_json(
         output / "split.json",
         {
             "identity": identity,
             "input": [{"path": relative(p), "sha256": sha256_of(p)} for p in args.input],
-            "settings": {
-                **{k: str(v) for k, v in vars(args).items()},
-                "input": ", ".join(args.input),
-            },
+            "settings": {name: str(value) for name, value in vars(args).items()}
+            | {"input": ", ".join(args.input)},
             "train": {"pairs": len(train), "terms": trained},
             "heldout": {"pairs": len(held), "terms": [t for t in titles if t in heldout]},
-            "leaks": leaks,
+            "leaks": Counter(leak["kind"] for leak in leaks),
         },
     )
     known = {variant(title) for title in trained}
@@ -112,7 +107,7 @@ def main() -> None:
     )
     rest = len(evaluated) - seen
     print(f"{seen} of {len(evaluated)} evaluation terms are trained on, {rest} are not")
-    print(f"wrote {relative(output)}/train.jsonl, heldout.jsonl, split.json")
+    print(f"wrote {relative(output)}/train.jsonl, heldout.jsonl, leaks.jsonl, split.json")
 
 
 class EvaluatedTerm(Row):
@@ -175,25 +170,30 @@ def with_forms(titles: list[str], path: str) -> list[dict]:
     return [{"title": title, "forms": forms.get(variant(title), [])} for title in titles]
 
 
-def show_leaks(leaks: list[dict], args) -> None:
-    """Print the leaks, and stop where they must not be."""
-    if not leaks:
+def gate(leaks: Iterable[dict], args) -> list[dict]:
+    """What of the leaks is recorded; the first are printed, and where none may be, it stops.
+
+    Among a million rows they are millions: the texts of each are let go.
+    """
+    found = []
+    for leak in leaks:
+        found.append({name: leak.pop(name) for name in ("id", "kind", "found")})
+        if len(found) <= SHOWN:
+            said = "  {kind} {found!r} in the training row of '{title}': {question} / {answer}"
+            print(said.format(**found[-1], **leak))
+    if not found:
         print("leak gate: no held-out term, evaluation question or near-duplicate in training")
-        return
-    for row in leaks[:20]:
-        print(
-            f"  {row['kind']} {row['found']!r} in the training row of '{row['title']}': "
-            f"{row['question']} / {row['answer']}"
-        )
-    if len(leaks) > 20:
-        print(f"  … and {len(leaks) - 20} more")
+        return found
+    if len(found) > SHOWN:
+        print(f"  … and {len(found) - SHOWN} more")
     if args.leaks == "stop":
         raise InputError(
-            f"{len(leaks)} leaks from evaluation into training (listed above)",
+            f"{len(found)} leaks from evaluation into training (listed above)",
             path=", ".join(args.input),
             fix="Mend the rows, or --leaks drop leaves them out, --leaks report keeps them.",
         )
-    print(f"leak gate: {len(leaks)} leaks, {args.leaks}")
+    print(f"leak gate: {len(found)} leaks, {args.leaks}")
+    return found
 
 
 if __name__ == "__main__":

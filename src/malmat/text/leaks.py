@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,8 +23,8 @@ def find_leaks(
     questions: Iterable[str] = (),
     held: Iterable[dict] = (),
     threshold: float = THRESHOLD,
-) -> list[dict]:
-    """Training rows that must not be there.
+) -> Iterator[dict]:
+    """Training rows that must not be there, one by one: there may be more than memory holds.
 
     Args:
         train: pairs (``id, title, question, answer``; a conversation's ``messages`` are
@@ -34,12 +34,11 @@ def find_leaks(
         held: held-out pairs.
         threshold: Jaccard similarity from which a text is a near-duplicate.
 
-    Returns:
-        ``{id, title, question, answer, kind, found}`` each; ``kind`` is ``held-out term``,
+    Yields:
+        ``{id, title, question, answer, kind, found}``; ``kind`` is ``held-out term``,
         ``evaluation question`` or ``held-out row``. Of texts that one of the row's is like, the
         ``MOST`` that are most alike are named.
     """
-    leaks: list[dict] = []
     matcher, index = TermMatcher(terms), NearDuplicates(threshold)
     shown = {("evaluation question", question): question for question in questions}
     for pair in held:
@@ -52,13 +51,12 @@ def find_leaks(
         row = {name: pair[name] for name in ("id", "title", "question", "answer")}
         turns = _turns(pair)
         for title in matcher.find("\n".join(turns)):
-            leaks.append({**row, "kind": "held-out term", "found": title})
+            yield {**row, "kind": "held-out term", "found": title}
         if sources:
             texts = dict.fromkeys([*turns, *(one + two for one, two in pairwise(turns))])
             for number in sorted({n for text in texts for n, _ in index.find(text)[:MOST]}):
                 kind, found = sources[number]
-                leaks.append({**row, "kind": kind, "found": found})
-    return leaks
+                yield {**row, "kind": kind, "found": found}
 
 
 def _turns(pair: dict) -> list[str]:
@@ -97,12 +95,13 @@ def leak_gate(
     titles = [pair["title"] for pair in pairs if pair["title"]]
     titles += [item["title"] for item in items if item.get("split") == "unseen"]
     forms = {term["title"]: term["forms"] for term in terms}
-    leaks = find_leaks(
+    found = find_leaks(
         map(_as_pair, train),
         terms=[{"title": t, "forms": forms.get(t, [])} for t in dict.fromkeys(titles)],
         questions=[item["question"] for item in items if item.get("question")],
         held=pairs,
     )
+    leaks = list(found)
     if leaks and not allow:
         shown = "; ".join(
             f"{leak['kind']} {leak['found'][:40]!r} in {leak['question'][:40]!r}"

@@ -24,6 +24,14 @@ _CONTENT = ("N", "V", "M", "XR", "XP", "XS", "IC", "SL", "SH", "SN", "SW", "W")
 
 _SKIP = ("J", "E", "SF", "SP", "SS", "SE", "SO", "XSN", "VCP", "Z")
 
+# Stems that stand in any talk. Of 가보자고 nothing but them is left without its ending, and 거기 가
+# 봤는데 is no use of it.
+_STEMS = (
+    "하 되 있 없 가 오 보 주 받 알 모르 같 좋 많 크 먹 자 살 사 나 내 들 놓 두 맞 싶 않 못하 쓰 서 "
+    "지 듣 말하 나오 만들 찾 앉 놀 그러 그렇 이렇 어떻 이러 어쩌"
+)
+_EVERYDAY = frozenset((stem, "V") for stem in _STEMS.split())
+
 _TITLE_SPLIT = re.compile(r"\s*[/,|·]\s*|\s+vs\.?\s+|\s*[(（]([^)）]*)[)）]\s*", re.IGNORECASE)
 
 # In brackets, but no second spelling: 갓(유행어), 미친 (POSITIVE), 선(先)학개미.
@@ -130,7 +138,7 @@ class TermMatcher:
             if word and word[1] == "VV":
                 readings.append([(word[0], "V")])
             readings += spelling.noun_and_verb
-            spelling.lemmas = [r for r in readings if len(r) > 1 or (r and r[0][1] == "V")]
+            spelling.lemmas = [r for r in readings if _tells(r, spelling.text)]
         return spelling.lemmas
 
     def find(self, text: str, only: str | None = None) -> list[str]:
@@ -200,6 +208,13 @@ class TermMatcher:
             or any(True for p in patterns for _ in occurrences(p, text, tokens))
             or any(contains_any(tokens, self._lemmas(s)) for s in term.spellings)
         )
+
+
+def _tells(lemmas: Lemmas, surface: str) -> bool:
+    """Whether morphemes in any inflection show a term: several, or a verb, but no everyday verbs
+    alone, unless the title is in dictionary form (보고싶다)."""
+    enough = len(lemmas) > 1 or bool(lemmas and lemmas[0][1] == "V")
+    return enough and (surface.endswith("다") or not _EVERYDAY.issuperset(lemmas))
 
 
 def _letters(text: str) -> str:
