@@ -188,12 +188,16 @@ def test_the_merged_model_is_loaded_anywhere_and_says_the_same(script, adapter, 
     assert "PARAMETER repeat_penalty 1.15\n" in text
     assert '친구 \\"말투\\"로\\n답하기: ' in text
 
-    again = script(
-        *("src/train/export.py", adapter, "--to", "ollama", "--output_dir", "out", "--no-wording")
-    )
+    row = {"answer": {"model": str(adapter), "temperature": 0.25, "until": "line"}}
+    (tmp_path / "models.json").write_text(json.dumps({adapter.name: row}))
+    words = ("--to", "ollama", "--output_dir", "out", "--no-wording", "--models", "models.json")
+    again = script("src/train/export.py", adapter, *words)
     assert again.returncode == 0, again.stderr
     assert (merged / "model.safetensors").stat().st_mtime_ns == before
-    assert "말투" not in (tmp_path / "out" / "Modelfile").read_text(encoding="utf-8")
+    text = (tmp_path / "out" / "Modelfile").read_text(encoding="utf-8")
+    assert "말투" not in text
+    assert "PARAMETER temperature 0.25\n" in text
+    assert "PARAMETER repeat_penalty 1.15\n" in text
 
 
 def test_gguf_by_the_converter_that_is_there(script, adapter, tmp_path):

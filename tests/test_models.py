@@ -132,8 +132,12 @@ def test_a_model_is_a_row_or_what_its_name_says(models, tmp_path, monkeypatch):
     assert found(str(tmp_path))[0] == "local"
     assert found("owner/name") == ("local", "owner/name", "name")
     assert found("owner/name", base_url="http://localhost:1/v1")[0] == "api"
+    assert found("o3-mini")[0] == found("nobody-knows-it", kind="api")[0] == "api"
+    for name, guess in (("minee", "mean mine?"), ("embeded", "mean embedded?"), ("xyz", "--type")):
+        with pytest.raises(InputError, match=guess):
+            found(name)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
-    assert found("owner/name")[0] == "api"
+    assert found("owner/name")[0] == found("nobody-knows-it")[0] == "api"
     assert found("mine")[0] == "local"
 
 

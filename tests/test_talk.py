@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -88,11 +89,11 @@ def test_two_models_side_by_side_in_the_trained_wording(
     tmp_path, tuned, model_folder, terms_file, tokenizer
 ):
     said = ["오늘 점심 뭐 먹지?", "/set temperature 0", "/set top_k x", "갓생 살자", "/save a.json"]
-    said += ["/save a.json", "/wording 말", "/quit"]
+    said += ["/save a.json", "/wording 말", "/nothing", "/quit"]
     given = ("--compare", model_folder, "--terms", terms_file, "--max_new_tokens", 12)
     done = talk(tmp_path, said, tuned, *given)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n> error: ") == 3, done.stdout
+    assert done.stdout.count("\n> error: ") == 4, done.stdout
     assert "a.json: is there already" in done.stdout
     saved = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     names = [model["name"] for model in saved["models"]]
@@ -151,6 +152,43 @@ def test_ctrl_c_ends_the_answer_and_not_the_program(tmp_path, model_folder, term
     assert answer["text"]
 
 
+def test_what_is_pasted_into_a_terminal_is_one_message(tmp_path, terms_file):
+    pty = pytest.importorskip("pty")
+    pasted, long = "첫 줄이야\n둘째 줄이야", "길다" * 1500  # 9,000 bytes
+    with FakeLLM(answer=lambda prompt, body: f"글자 {len(prompt)}") as server:
+        words = ("mine", "--base_url", f"{server.url}/v1")
+        words += ("--terms", terms_file, "--save", "p.json")
+        master, slave = pty.openpty()
+        ends = {"stdin": slave, "stdout": slave, "stderr": slave}
+        terminal = environment() | {"TERM": "xterm", "OPENAI_API_KEY": "k", "LC_ALL": "C.UTF-8"}
+        with ending(
+            subprocess.Popen(command(*words), cwd=tmp_path, env=terminal, **ends)
+        ) as process:
+            os.close(slave)
+            for text in (f"\x1b[200~{pasted}\x1b[201~", long):
+                read_until(master, b"\x1b[?2004h")  # ready for what is pasted
+                # A terminal takes 4,096 bytes at a time: what it echoes is read meanwhile.
+                for start in range(0, len(text), 500):
+                    os.write(master, text[start : start + 500].encode())
+                    time.sleep(0.05)
+                os.write(master, b"\r")
+                read_until(master, "mine: 글자".encode())
+            os.write(master, b"/quit\r")
+            read_until(master, b"wrote ")
+            assert process.wait(timeout=60) == 0
+        os.close(master)
+    turns = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))["turns"]
+    assert [turn["question"] for turn in turns] == [pasted, long]
+
+
+def read_until(terminal, wanted):
+    heard = b""
+    while wanted not in heard:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, heard
+        heard += os.read(terminal, 65536)
+
+
 def test_a_server_answers_beside_a_model_of_this_machine(tmp_path, model_folder, terms_file):
     with FakeLLM(answer=lambda prompt, body: f"갓생 {body['temperature']}") as server:
         words = (model_folder, "--compare", "served", "--terms", terms_file)
@@ -170,6 +208,8 @@ def test_a_server_answers_beside_a_model_of_this_machine(tmp_path, model_folder,
         (("--compare",), "nothing says what"),
         (("--compare", "embedded", "--concurrency", "2"), "unrecognized"),
         (("--base_url", "http://127.0.0.1:9/v1", "--type", "local"), "base_url"),
+        (("--compare", "embeded"), "Did you mean embedded?"),
+        (("--compare", "checkpoints/not-there"), "no such model"),
         (("--save", "terms.csv"), "there already"),
     ],
 )
@@ -237,10 +277,10 @@ def test_a_visitor_talks_stops_and_saves(model_folder, marker):
 def test_the_page_is_served_and_answers(tmp_path, tuned, model_folder, terms_file):
     from gradio_client import Client
 
-    words = ("--compare", model_folder, "--terms", terms_file, "--web")
+    words = ("--compare", model_folder, "--terms", terms_file, "--web", "--seed", 12345)
     with serving(command(tuned, *words), cwd=tmp_path, env=environment()) as (url, _):
         page = Client(url, verbose=False, analytics_enabled=False)
-        said = ("갓생 살자", WORDING, 0.5, 0.8, 20, 1.1, 8, 1)
+        said = ("갓생 살자", WORDING, 0.5, 0.8, 20, 0.0, 1.1, 8, 12345)
         box, shown, _ = page.predict(*said, api_name="/say")
         assert box == ""
         assert 'data-meaning="갓생: 알찬 삶이다."' in str(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from infer_module import api_sampling
@@ -12,7 +13,7 @@ from malmat.answer.talk import ApiChat, ChatModel, LocalChat
 from malmat.errors import InputError
 from malmat.lm.load import base_of, check_model, short_name
 from malmat.lm.sampling import Sampling
-from malmat.models import MODELS_FILE, Answering, answering_for
+from malmat.models import API_NAMES, MODELS_FILE, Answering, answering_for
 from malmat.train.examples import read_wording
 from malmat.train.record import run_of
 
@@ -38,9 +39,7 @@ def open_models(args) -> tuple[list[ChatModel], dict[str, Any]]:
     named = [(_name(how), how)]
     if args.compare:
         other = args.compare if args.compare != BASE else own_base(how)
-        beside = answering_for(other, path=known)
-        if beside.kind == "api" and args.base_url:
-            beside.options.setdefault("base_url", args.base_url)
+        beside = _beside(other, args.base_url, known)
         for name in ("quantization", "trust_remote_code"):
             if beside.kind == how.kind == "local" and name in how.options:
                 beside.options.setdefault(name, how.options[name])
@@ -50,6 +49,19 @@ def open_models(args) -> tuple[list[ChatModel], dict[str, Any]]:
     if len({name for name, _ in named}) < len(named):
         raise InputError("is the same model", field="compare", fix="Name another one.")
     return [_opened(name, one) for name, one in named], how.options
+
+
+def _beside(other: str, base_url: str | None, known: str | Path) -> Answering:
+    """The model to compare with: one that nothing else is known of is at the server of MODEL."""
+    try:
+        beside = answering_for(other, path=known)
+    except InputError:
+        if not base_url:
+            raise
+        beside = answering_for(other, kind="api", path=known)
+    if beside.kind == "api" and base_url and not API_NAMES.match(beside.model):
+        beside.options.setdefault("base_url", base_url)
+    return beside
 
 
 def _name(how: Answering) -> str:

@@ -21,11 +21,12 @@ SLIDERS = {
     "temperature": ("온도", 0.0, 2.0, 0.05),
     "top_p": ("top_p", 0.05, 1.0, 0.05),
     "top_k": ("top_k", 1, 200, 1),
+    "min_p": ("min_p", 0.0, 1.0, 0.01),
     "repetition_penalty": ("반복 벌점", 0.8, 2.0, 0.05),
     "max_new_tokens": ("최대 토큰 수", 8, 2048, 8),
     "seed": ("시드", 0, 9999, 1),
 }
-"""Settings of the sampling: their labels and ranges."""
+"""Settings of the sampling: their labels and ranges, which a value from outside them widens."""
 
 
 class Session:
@@ -87,10 +88,11 @@ def settings_of(first: Conversation) -> tuple:
     with gr.Accordion("설정", open=False):
         wording = gr.Textbox(first.wording, label="메시지를 넣을 문구 ({question} 자리)", lines=3)
         with gr.Row():
-            sliders = [
-                gr.Slider(low, high, getattr(first.sampling, name), step=step, label=label)
-                for name, (label, low, high, step) in SLIDERS.items()
-            ]
+            sliders = []
+            for name, (label, low, high, step) in SLIDERS.items():
+                value = getattr(first.sampling, name)
+                ends = min(low, value), max(high, value)
+                sliders.append(gr.Slider(*ends, value, step=step, label=label))
     return wording, sliders
 
 

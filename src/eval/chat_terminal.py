@@ -28,12 +28,23 @@ COMMANDS = """\
 /help  /quit          Ctrl-C ends an answer, Ctrl-D the program"""
 
 
+def edit_lines() -> None:
+    """Let ``input`` edit lines, keep the earlier ones, take what is pasted with its line breaks as
+    one message, and a line of any length (a bare terminal cuts at 4,095 bytes)."""
+    with suppress(ImportError):  # not on Windows, which does most of it itself
+        import readline
+
+        readline.parse_and_bind("set enable-bracketed-paste on")
+
+
 def terminal(models: list[ChatModel], conversation: Conversation, marker: Marker) -> None:
     """Read messages and commands until the input ends."""
+    edit_lines()
     print(COMMANDS)
     while True:
         try:
-            said = valid_text(input("\n> ")).strip()
+            print()
+            said = valid_text(input("> ")).strip()
         except EOFError:
             print()
             return
@@ -45,7 +56,7 @@ def terminal(models: list[ChatModel], conversation: Conversation, marker: Marker
         if said.startswith("/"):
             try:
                 print(obey(said, models, conversation))
-            except (InputError, ValueError, ArgumentTypeError, OSError) as error:
+            except (InputError, OSError) as error:
                 print(f"error: {error}")
         elif said:
             with suppress(KeyboardInterrupt):
@@ -105,7 +116,7 @@ def obey(command: str, models: list[ChatModel], conversation: Conversation) -> s
     """Do what a command says; what there is to say of it comes back.
 
     Raises:
-        InputError, ValueError: an unknown command, setting or value.
+        InputError: an unknown command, setting or value.
     """
     name, _, rest = command.partition(" ")
     rest = rest.strip()
@@ -123,10 +134,14 @@ def obey(command: str, models: list[ChatModel], conversation: Conversation) -> s
         setting, _, value = rest.partition(" ")
         if setting not in SAMPLING:
             raise InputError(f"no setting '{setting}'", fix=f"One of {', '.join(SAMPLING)}.")
-        conversation.sampling = replace(
-            conversation.sampling, **{setting: SAMPLING[setting](value)}
-        )
+        try:
+            read = SAMPLING[setting](value)
+        except (ValueError, ArgumentTypeError):
+            raise InputError(f"'{value}' is no value for it", field=setting) from None
+        conversation.sampling = replace(conversation.sampling, **{setting: read})
         return str(conversation.sampling.as_dict())
+    if name != "/help":
+        raise InputError(f"no command {name}", fix="/help lists them.")
     return COMMANDS
 
 

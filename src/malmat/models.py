@@ -9,6 +9,7 @@ is only answered with. ``"defaults": {…}`` holds what all rows with a ``model_
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 from collections.abc import Callable
@@ -25,8 +26,12 @@ from malmat.lm.gguf_tokenizer import is_gguf
 from malmat.lm.load import short_name
 
 MODELS_FILE = ROOT / "src" / "train" / "models.json"
+CHECKPOINTS = ROOT / "checkpoints"
 
 DEFAULTS = "defaults"
+
+API_NAMES = re.compile(r"(models/)?gemini|(chat)?gpt-|codex-|ft:|o\d+(-|$)")
+"""What the names of Google's and OpenAI's models begin with."""
 
 Kind = Literal["api", "local"]
 Count = Annotated[int, Field(ge=1)]
@@ -243,7 +248,7 @@ def answering(name: str, row: Row) -> Answering:
         return Answering(name, "local", own.model, options)
     if (row.model_extra or {}).get("trust_remote_code"):  # the checkpoint has the base's code
         options.setdefault("trust_remote_code", True)
-    return Answering(name, "local", str(ROOT / "checkpoints" / name), options)
+    return Answering(name, "local", str(CHECKPOINTS / name), options)
 
 
 def answering_for(
@@ -257,20 +262,22 @@ def answering_for(
 
     ``embedded`` is the embedded model, of whatever rows have that name, too. Another row's name
     means that row, unless it is asked for in another way than the row says: a trained model that
-    a server at ``base_url`` answers for is an API model. All else is a
-    local model if it is ``embedded``, a path or a hub id, and an API model if it is not.
+    a server at ``base_url`` answers for is an API model. All else is a local model if it is
+    ``embedded``, a path or a hub id, and an API model if there is a server for it or it has a name
+    of Google's or OpenAI's.
 
     Args:
         kind: what the command line says, None where it says nothing.
         base_url: a server of one's own.
 
     Raises:
-        InputError: models.json cannot be read.
+        InputError: models.json cannot be read, or the name says nothing of where the model is.
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL")
     kind = kind or ("api" if base_url else None)
-    if model != "embedded" and (row := read_models(path).get(model)):
-        how = answering(model, row)
+    rows = {} if model == "embedded" else read_models(path)
+    if model in rows:
+        how = answering(model, rows[model])
         if kind in (None, how.kind):
             return how
     name = short_name(model)
@@ -278,7 +285,19 @@ def answering_for(
         is_path = model.startswith((".", "/", "~")) or is_gguf(model) or Path(model).is_dir()
         hub_id = "/" in model and not name.startswith("gemini") and not server
         kind = "local" if model == "embedded" or is_path or hub_id else "api"
+        if kind == "api" and not (server or API_NAMES.match(model)):
+            raise _unknown(model, rows, path)
     return Answering(name, kind, model)
+
+
+def _unknown(model: str, rows: dict[str, Row], path: str | Path) -> InputError:
+    known = {folder.name: f"checkpoints/{folder.name}" for folder in CHECKPOINTS.glob("*/")}
+    known |= {name: name for name in ("embedded", *rows)}
+    near = difflib.get_close_matches(model, known, 1, cutoff=0.7)
+    guess = f"Did you mean {known[near[0]]}? " if near else ""
+    problem = f"'{model}' is no row of {Path(path).name}, folder, hub id or known API model"
+    fix = f"{guess}What another server or API knows needs --base_url or --type api."
+    return InputError(problem, field="model", fix=fix)
 
 
 def _bad_row(

@@ -23,13 +23,15 @@ the GGUF file is read back before it is put in its place: its tokens, log-likeli
 answers beside those of transformers in float32, in numbers, and a file that is further off than
 rounding explains is refused (--no-check: not compared).
 
-The Modelfile takes the GGUF file where there is one, else merged/, which Ollama converts itself. It
-puts each message into the wording that the model was trained with (--no-wording: as it is).
+The Modelfile takes the GGUF file where there is one, else merged/, which Ollama converts itself,
+and samples as the row of RUN's name in --models does. It puts each message into the wording that
+the model was trained with (--no-wording: as it is).
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from malmat.cli import parser, relative, run, show_settings
@@ -37,6 +39,7 @@ from malmat.errors import InputError
 from malmat.lm.gguf_tokenizer import REQUIREMENT, has_bindings, is_gguf
 from malmat.lm.load import check_model, short_name
 from malmat.lm.sampling import Sampling
+from malmat.models import MODELS_FILE, answering, read_models
 from malmat.train import export, gguf, hub
 from malmat.train.licence import licence
 
@@ -66,6 +69,11 @@ def arguments():
     options.add_argument(
         "--wording", action=argparse.BooleanOptionalAction, default=True, help="in the Modelfile"
     )
+    options.add_argument(
+        "--models",
+        default=str(MODELS_FILE),
+        help="its row of RUN's name: sampling in the Modelfile",
+    )
     options.add_argument("--repo", metavar="OWNER/NAME", help="where hub uploads to")
     options.add_argument("--private", action=argparse.BooleanOptionalAction, default=True)
     options.add_argument("--trust_remote_code", action="store_true")
@@ -78,7 +86,7 @@ def main() -> None:
     output = Path(args.output_dir or f"exports/{short_name(args.run)}")
     trust = {"trust_remote_code": args.trust_remote_code}
     show_settings("export", {**vars(args), "output_dir": relative(output)})
-    converter = check(args, output)
+    converter, sampling = check(args, output), sampling_of(args.run, args.models)
     print(f"plan: {', '.join(args.to)} → {relative(output)}")
     if args.dry_run:
         return
@@ -93,9 +101,7 @@ def main() -> None:
         said = found or f"not compared with the model{unchecked(args.check)}"
         print(f"  {said}", f"wrote {relative(source)}", sep="\n")
     if "ollama" in args.to:
-        path = export.write_modelfile(
-            args.run, folder, source, Sampling(), with_wording=args.wording
-        )
+        path = export.write_modelfile(args.run, folder, source, sampling, with_wording=args.wording)
         print(f"wrote {relative(path)}")
     if "hub" in args.to:
         hub.upload(args.repo, folder, private=args.private)
@@ -104,6 +110,15 @@ def main() -> None:
 def unchecked(asked: bool) -> str:
     """Why a GGUF file is not compared with its model, where that was asked for."""
     return f": llama-cpp-python is not installed (pip install -r {REQUIREMENT})" if asked else ""
+
+
+def sampling_of(run: str, models: str) -> Sampling:
+    """As the row of the run's name answers; the usual one where there is no such row."""
+    name = short_name(run)
+    row = read_models(models).get(name)
+    options = answering(name, row).options if row else {}
+    known = {field.name for field in fields(Sampling)} - {"until"}
+    return Sampling(**{option: options[option] for option in known & options.keys()})
 
 
 def check(args: argparse.Namespace, output: Path) -> list[str] | None:

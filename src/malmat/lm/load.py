@@ -25,6 +25,7 @@ from malmat.lm.embedded import (
 )
 from malmat.lm.gguf import GgufModel
 from malmat.lm.gguf_tokenizer import SUFFIX, GgufTokenizer, check_gguf, gguf_digest, is_gguf
+from malmat.lm.hub import check_hub, no_model
 from malmat.lm.remote import mend_tied_weights
 
 RUN_FILE = "run.json"
@@ -54,7 +55,7 @@ def resolve(name: str) -> str:
     """A name as given on the command line → what ``from_pretrained`` takes.
 
     Raises:
-        InputError: it looks like a folder, and is not one with a model in it.
+        InputError: it looks like a folder, and is not one with a model in it; or ``check_hub``.
     """
     if name == EMBEDDED:
         return str(convert_embedded())
@@ -69,12 +70,14 @@ def resolve(name: str) -> str:
             )
         return str(path.absolute())
     parts = name.split("/")
-    if name.startswith((".", "/", "~")) or len(parts) != 2 or not all(parts):
+    own = parts[0] in ("checkpoints", "runs", "exports")  # folders that this project writes
+    if name.startswith((".", "/", "~")) or own or len(parts) != 2 or not all(parts):
         raise InputError(
             f"no such model: '{name}'",
             field="model_name",
             fix="Give 'embedded', a folder, or a hub id 'owner/name'.",
         )
+    check_hub(name)
     return name
 
 
@@ -89,6 +92,8 @@ def check_model(name: str, adapter: str | None = None) -> None:
         return
     if name != EMBEDDED:
         resolve(name)
+    if adapter and base_of(name):
+        raise InputError("is an adapter itself", field="model_name", path=name)
     if adapter and base_of(adapter) is None:
         raise InputError("no adapter_config.json in that folder", path=adapter)
     if base := name if adapter else base_of(name):
@@ -281,7 +286,7 @@ def load_model(
         return GgufModel(name)
     if base_of(source := resolve(name)):
         if adapter:
-            raise InputError("is an adapter itself", field="model_name", path=name)
+            check_model(name, adapter)
         name, adapter = base_of(source) or name, source
         source = resolve_base(adapter)
     if adapter:
@@ -380,19 +385,3 @@ def _untie(model: Any) -> None:
         own.weight = torch.nn.Parameter(own.weight.detach().clone())
         model.config.get_text_config().tie_word_embeddings = False
         model.config.tie_word_embeddings = False
-
-
-def no_model(name: str, error: Exception) -> InputError:
-    """The error of a model that could not be loaded, with the way out."""
-    if "trust_remote_code" in str(error):
-        return InputError(
-            f"'{name}' brings code of its own, which is run only on request",
-            field="trust_remote_code",
-            fix="Read that code, then give --trust_remote_code.",
-        )
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
-    return InputError(
-        f"'{name}' could not be loaded ({type(error).__name__}: {reason})",
-        field="model_name",
-        fix="Check the name, the network and the access rights, or use 'embedded'.",
-    )

@@ -20,6 +20,7 @@ import numpy as np
 from malmat.errors import InputError
 from malmat.journal import valid_text
 from malmat.lm.embedded import EMBEDDED_SHA256, convert_embedded
+from malmat.lm.hub import check_hub
 from malmat.retrieval.leg import Leg
 from malmat.retrieval.parts import in_parts, joined, save_rows
 from malmat.text.korean import normalize
@@ -112,6 +113,7 @@ def _universal() -> Any:
 def _sentence_transformer(name: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
+    check_hub(name, "dense")
     try:
         return SentenceTransformer(name)
     except (OSError, ValueError) as error:

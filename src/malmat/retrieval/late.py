@@ -16,6 +16,7 @@ import numpy as np
 
 from malmat.errors import InputError
 from malmat.journal import valid_text
+from malmat.lm.hub import check_hub
 from malmat.retrieval.leg import Leg
 from malmat.retrieval.parts import in_parts, joined, save_array, save_rows
 from malmat.text.korean import normalize
@@ -38,6 +39,7 @@ def identity(name: str) -> dict:
 def _model(name: str) -> Any:
     from pylate import models
 
+    check_hub(name, "late")
     return models.ColBERT(model_name_or_path=name)
 
 

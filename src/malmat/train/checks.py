@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from malmat.errors import InputError
 from malmat.lm import chat
 from malmat.lm.device import check_driver, sharded
-from malmat.lm.load import no_model, quiet, resolve
+from malmat.lm.hub import no_model
+from malmat.lm.load import quiet, resolve
 from malmat.lm.remote import check_own_code
 from malmat.messages import trained_turns
 from malmat.train.labels import (
