@@ -349,6 +349,8 @@ def libraries(monkeypatch):
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1")
+    for module in (dense, late):  # nor is there a hub
+        monkeypatch.setattr(module, "check_hub", lambda name, field: None)
     for cached in (dense._sentence_transformer, late._model):
         cached.cache_clear()
     yield asked

@@ -10,7 +10,7 @@
 # Options behind the name go to the peer's script (--help shows them). The peer is installed from
 # bench/peers/<name>.txt into an environment of its own in ENVS (bench/peers/.envs), which sees the
 # packages of this project's and hides those of which it needs another version. llama.cpp is
-# measured by bench/gguf.py.
+# measured by bench/gguf_files.py.
 set -euo pipefail
 . "$(dirname "$0")/../../src/help.sh"
 cd "$(dirname "$0")/../.."
