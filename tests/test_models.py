@@ -124,7 +124,8 @@ def test_a_model_is_a_row_or_what_its_name_says(models, tmp_path, monkeypatch):
     assert found("mine", base_url="http://localhost:1/v1") == ("api", "mine", "mine")
     assert found("paid") == ("api", "gpt-4o", "paid")
     assert found("gpt-4.1") == ("api", "gpt-4.1", "gpt-4.1")
-    assert found("models/gemini-2.5-flash")[0] == "api"
+    for name in ("models/gemini-2.5-flash", "google/gemini-2.5-flash", "ft:gpt-4o:me::1"):
+        assert found(name)[0] == "api"
     assert found("embedded") == ("local", "embedded", "embedded")
     assert found("checkpoints/not-there/final/") == (
         "local", "checkpoints/not-there/final/", "final",

@@ -30,7 +30,7 @@ CHECKPOINTS = ROOT / "checkpoints"
 
 DEFAULTS = "defaults"
 
-API_NAMES = re.compile(r"(models/)?gemini|(chat)?gpt-|codex-|ft:|o\d+(-|$)")
+API_NAMES = re.compile(r"gemini-|(chat)?gpt-|codex-|ft:|o\d+(-|$)")
 """What the names of Google's and OpenAI's models begin with."""
 
 Kind = Literal["api", "local"]
@@ -285,7 +285,7 @@ def answering_for(
         is_path = model.startswith((".", "/", "~")) or is_gguf(model) or Path(model).is_dir()
         hub_id = "/" in model and not name.startswith("gemini") and not server
         kind = "local" if model == "embedded" or is_path or hub_id else "api"
-        if kind == "api" and not (server or API_NAMES.match(model)):
+        if kind == "api" and not (server or API_NAMES.match(name)):
             raise _unknown(model, rows, path)
     return Answering(name, kind, model)
 
