@@ -11,7 +11,7 @@
 # everything. Exit code 1 if a step failed. Models with random weights lie in OUT/models (40 GB), and
 # are deleted when all is done. Without a card it says so and runs the toy sizes.
 #
-#   STEPS="train-8B infer" bench/gpu.sh    # only the steps whose names begin so
+#   STEPS="train-8B infer" bench/gpu.sh    # only the steps whose names begin so, and the models
 set -euo pipefail
 . "$(dirname "$0")/../src/help.sh"
 cd "$(dirname "$0")/.."
@@ -43,10 +43,11 @@ failed=()
 step() {
   local name=$1 needs=$2 started=$SECONDS code=0
   shift 2
-  local wanted= begin
-  for begin in ${STEPS:-$name}; do [[ $name == "$begin"* ]] && wanted=1; done
+  local wanted= begin made=1
+  for begin in ${STEPS:-$name} make-; do [[ $name == "$begin"* ]] && wanted=1; done
   [ -n "$wanted" ] || return 0
-  if [ -s "$OUT/$name.json" ]; then
+  [[ $name != make-* ]] || [ -d "$OUT/models/${name#make-}" ] || made= # deleted when all was done
+  if [ -n "$made" ] && [ -s "$OUT/$name.json" ]; then
     echo "$name: done before"
     return
   fi

@@ -92,7 +92,8 @@ def settings_of(first: Conversation) -> tuple:
             for name, (label, low, high, step) in SLIDERS.items():
                 value = getattr(first.sampling, name)
                 ends = min(low, value), max(high, value)
-                sliders.append(gr.Slider(*ends, value, step=step, label=label))
+                slider = gr.Slider(*ends, value, step=step, label=label, min_width=200)
+                sliders.append(slider)
     return wording, sliders
 
 
