@@ -134,6 +134,47 @@ def test_a_finished_split_is_not_made_again(script, tmp_path, leaky):
     assert "already split" in again.stdout
 
 
+@pytest.mark.parametrize("name", ["train.jsonl", "heldout.jsonl", "leaks.jsonl", "split.json"])
+@pytest.mark.parametrize("left", [None, "", "[]"])
+def test_a_split_whose_files_are_others_is_made_again(script, tmp_path, leaky, name, left):
+    """As where a run with other options was killed between two of them."""
+    assert script(*leaky, "--leaks", "drop").returncode == 0
+    file = tmp_path / "data" / name
+    whole = file.read_bytes()
+    file.unlink() if left is None else file.write_text(left)
+    again = script(*leaky, "--leaks", "drop")
+    assert again.returncode == 0, again.stderr
+    assert "already split" not in again.stdout
+    assert file.read_bytes() == whole
+
+
+def test_a_file_given_twice_and_a_title_spelt_twice_count_once(script, tmp_path, leaky):
+    both = leaky.index("--input") + 1
+    leaky.insert(both, leaky[both])
+    rows = json.loads(leaky[both].read_text("utf-8"))
+    rows.append(term("점 메추", ("오늘은?", "점 메추 부탁")))
+    leaky[both].write_text(json.dumps(rows, ensure_ascii=False))
+    assert script(*leaky, "--leaks", "report").returncode == 0
+    record = json.loads((tmp_path / "data" / "split.json").read_text())
+    assert record["leaks"]["held-out term"] == 1
+    assert (record["train"]["pairs"], record["heldout"]["pairs"]) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--threshold", "2"), "--threshold"),
+        (("--threshold", "0"), "--threshold"),
+        (("--output_dir", "terms.csv"), "is no folder"),
+    ],
+)
+def test_options_that_cannot_be(script, tmp_path, leaky, words, said):
+    done = script(*leaky, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # ------------------------------------------------------------------ the quality check
 
 

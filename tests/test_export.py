@@ -191,7 +191,7 @@ def test_the_merged_model_is_loaded_anywhere_and_says_the_same(script, adapter, 
     row = {"answer": {"model": str(adapter), "temperature": 0.25, "until": "line"}}
     (tmp_path / "models.json").write_text(json.dumps({adapter.name: row}))
     words = ("--to", "ollama", "--output_dir", "out", "--no-wording", "--models", "models.json")
-    again = script("src/train/export.py", adapter, *words)
+    again = script("src/train/export.py", f"{adapter}/", *words)
     assert again.returncode == 0, again.stderr
     assert (merged / "model.safetensors").stat().st_mtime_ns == before
     text = (tmp_path / "out" / "Modelfile").read_text(encoding="utf-8")

@@ -89,11 +89,11 @@ def test_two_models_side_by_side_in_the_trained_wording(
     tmp_path, tuned, model_folder, terms_file, tokenizer
 ):
     said = ["오늘 점심 뭐 먹지?", "/set temperature 0", "/set top_k x", "갓생 살자", "/save a.json"]
-    said += ["/save a.json", "/wording 말", "/nothing", "/quit"]
+    said += ["/save a.json", "/wording 말", "/nothing", "/wording {question} {x}", "/quit"]
     given = ("--compare", model_folder, "--terms", terms_file, "--max_new_tokens", 12)
     done = talk(tmp_path, said, tuned, *given)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n> error: ") == 4, done.stdout
+    assert done.stdout.count("\n> error: ") == 5, done.stdout
     assert "a.json: is there already" in done.stdout
     saved = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     names = [model["name"] for model in saved["models"]]
@@ -189,6 +189,20 @@ def read_until(terminal, wanted):
         heard += os.read(terminal, 65536)
 
 
+def test_an_answer_that_fails_ends_neither_the_talk_nor_the_program(
+    tmp_path, model_folder, terms_file
+):
+    said = ["/set max_new_tokens 99999999999999", "길게", "/set max_new_tokens 4", "//etc 뭐야?"]
+    words = (model_folder, "--terms", terms_file, "--save", "c.json")
+    done = talk(tmp_path, said, *words)
+    assert done.returncode == 0, done.stderr
+    assert "\nerror: " in done.stdout
+    assert "Traceback" not in done.stderr
+    turns = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["turns"]
+    assert [turn["question"] for turn in turns] == ["길게", "/etc 뭐야?"]
+    assert [list(turn["answers"]) for turn in turns] == [[], ["tiny-llama"]]
+
+
 def test_a_server_answers_beside_a_model_of_this_machine(tmp_path, model_folder, terms_file):
     with FakeLLM(answer=lambda prompt, body: f"갓생 {body['temperature']}") as server:
         words = (model_folder, "--compare", "served", "--terms", terms_file)
@@ -205,7 +219,10 @@ def test_a_server_answers_beside_a_model_of_this_machine(tmp_path, model_folder,
     ("words", "said"),
     [
         (("--wording", "{q}"), "wording"),
+        (("--wording", "{question} {name}"), "unknown placeholder {name}"),
+        (("--min_p", "1.5"), "from 0 to 1"),
         (("--compare",), "nothing says what"),
+        (("--compare", "{folder}/"), "is the same model"),
         (("--compare", "embedded", "--concurrency", "2"), "unrecognized"),
         (("--base_url", "http://127.0.0.1:9/v1", "--type", "local"), "base_url"),
         (("--compare", "embeded"), "Did you mean embedded?"),
@@ -216,6 +233,7 @@ def test_a_server_answers_beside_a_model_of_this_machine(tmp_path, model_folder,
 def test_what_cannot_be_is_said_before_anything_is_loaded(
     script, model_folder, terms_file, words, said
 ):
+    words = [word.replace("{folder}", str(model_folder)) for word in words]
     done = script("src/eval/chat.py", model_folder, "--terms", terms_file, *words)
     assert done.returncode == 2
     assert said in done.stderr

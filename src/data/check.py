@@ -26,6 +26,7 @@ from malmat.cli import (
     positive,
     relative,
     run,
+    share,
     show_settings,
     show_table,
 )
@@ -70,7 +71,7 @@ def arguments():
     options.add_argument("--output", default="check.html")
     options.add_argument("--rows", help="write the offending rows here, as JSONL")
     options.add_argument("--show", type=positive, default=3, help="offending rows a check shown")
-    options.add_argument("--threshold", type=float, default=THRESHOLD, help="near-duplicates")
+    options.add_argument("--threshold", type=share, default=THRESHOLD, help="near-duplicates")
     return options.parse_args()
 
 

@@ -18,23 +18,25 @@ row, or an evaluation question or a held-out row, or a near-duplicate of either,
 
 from __future__ import annotations
 
-import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from malmat.cli import parser, relative, run, show_settings
+from malmat.cli import parser, relative, run, share, show_settings
 from malmat.errors import InputError
 from malmat.evaluate.items import held_back
 from malmat.evaluate.task import registered_tasks
-from malmat.files import digest, file_digest, read_json, read_rows, write_json, write_jsonl
-from malmat.formats import read_pairs, read_questions, read_terms
+from malmat.files import digest, file_digest, read_rows, write_json, write_jsonl
+from malmat.formats import read_pairs, read_questions
 from malmat.schema import OptionalText, Row, Text, validate
-from malmat.text.duplicates import THRESHOLD, squeeze
+from malmat.text.duplicates import THRESHOLD
 from malmat.text.leaks import find_leaks
+from malmat.text.variants import draw, variant, with_forms
+from malmat.train.record import json_of
 
 HERE = Path(__file__).parent
 EVAL = HERE.parent / "eval"
+FILES, RECORD = ("train.jsonl", "heldout.jsonl", "leaks.jsonl"), "split.json"
 SHOWN = 20
 
 
@@ -50,7 +52,7 @@ def arguments():
     options.add_argument("--output_dir", default=str(HERE.parents[1] / "data"))
     options.add_argument("--heldout_share", type=float, default=0.0, help="of the other terms")
     options.add_argument("--seed", type=int, default=42)
-    options.add_argument("--threshold", type=float, default=THRESHOLD, help="near-duplicates")
+    options.add_argument("--threshold", type=share, default=THRESHOLD, help="near-duplicates")
     options.add_argument(
         "--leaks", choices=("stop", "report", "drop"), default="stop", help="what the gate does"
     )
@@ -63,11 +65,13 @@ def main() -> None:
         raise InputError("must be at least 0 and below 1", field="heldout_share")
     show_settings("split", vars(args))
     output = Path(args.output_dir)
+    if output.exists() and not output.is_dir():
+        raise InputError("is no folder", path=output, field="output_dir")
     identity = identity_of(args)
     if is_done(output, identity):
         print(f"already split: {relative(output)}")
         return
-    pairs = [pair for path in args.input for pair in read_pairs(path)]
+    pairs = list({pair["id"]: pair for path in args.input for pair in read_pairs(path)}.values())
     evaluated, questions = evaluated_terms_and_questions(args)
     titles = list(dict.fromkeys(pair["title"] for pair in pairs))
     unseen = [term.title for term in evaluated if term.split == "unseen"]
@@ -83,14 +87,15 @@ def main() -> None:
         train = [pair for pair in train if pair["id"] not in leaking]
     if not train:
         raise InputError("nothing is left to train on", path=args.input[0], fix="Hold out less.")
-    write_jsonl(output / "train.jsonl", train)
-    write_jsonl(output / "heldout.jsonl", held)
-    write_jsonl(output / "leaks.jsonl", leaks)
+    (output / RECORD).unlink(missing_ok=True)  # of another split: killed now, this one is none
+    for name, rows in zip(FILES, (train, held, leaks), strict=True):
+        write_jsonl(output / name, rows)
     trained = list(dict.fromkeys(pair["title"] for pair in train))
     write_json(
-        output / "split.json",
+        output / RECORD,
         {
             "identity": identity,
+            "files": digests(output),
             "input": [{"path": relative(p), "sha256": sha256_of(p)} for p in args.input],
             "settings": {name: str(value) for name, value in vars(args).items()}
             | {"input": ", ".join(args.input)},
@@ -107,7 +112,7 @@ def main() -> None:
     )
     rest = len(evaluated) - seen
     print(f"{seen} of {len(evaluated)} evaluation terms are trained on, {rest} are not")
-    print(f"wrote {relative(output)}/train.jsonl, heldout.jsonl, leaks.jsonl, split.json")
+    print(f"wrote {relative(output)}/{', '.join((*FILES, RECORD))}")
 
 
 class EvaluatedTerm(Row):
@@ -142,32 +147,13 @@ def sha256_of(path: str) -> str | None:
 
 
 def is_done(output: Path, identity: str) -> bool:
-    """Whether the folder holds the split of this identity."""
-    record = output / "split.json"
-    files = [output / "train.jsonl", output / "heldout.jsonl", record]
-    return all(path.is_file() for path in files) and read_json(record).get("identity") == identity
+    """Whether the folder holds the split of this identity, as it was written."""
+    record = json_of(output / RECORD)
+    return record.get("identity") == identity and record.get("files") == digests(output)
 
 
-def variant(title: str) -> str:
-    """What the spelling variants of a title share: letters only (또간집 = 또 간 집 = '또간집~')."""
-    return squeeze(title) or title
-
-
-def draw(titles: list[str], unseen: list[str], share: float, seed: int) -> set[str]:
-    """The titles to hold out: the unseen ones and a seeded share of the rest, variants together."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for title in titles:
-        groups[variant(title)].append(title)
-    held = {variant(title) for title in unseen}
-    rest = [name for name in groups if name not in held]
-    held.update(random.Random(seed).sample(rest, round(len(rest) * share)))
-    return {title for name in held for title in groups.get(name, [])}
-
-
-def with_forms(titles: list[str], path: str) -> list[dict]:
-    """The terms of these titles, with the forms that the term list has for them."""
-    forms = {variant(term["title"]): term["forms"] for term in read_terms(path)} if titles else {}
-    return [{"title": title, "forms": forms.get(variant(title), [])} for title in titles]
+def digests(output: Path) -> dict[str, str]:
+    return {name: file_digest(output / name) for name in FILES if (output / name).is_file()}
 
 
 def gate(leaks: Iterable[dict], args) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from malmat.errors import InputError
 from malmat.lm.load import base_of, check_model, short_name
 from malmat.lm.sampling import Sampling
 from malmat.models import API_NAMES, MODELS_FILE, Answering, answering_for
+from malmat.prompts import check_placeholders
 from malmat.train.examples import read_wording
 from malmat.train.record import run_of
 
@@ -44,10 +46,10 @@ def open_models(args) -> tuple[list[ChatModel], dict[str, Any]]:
             if beside.kind == how.kind == "local" and name in how.options:
                 beside.options.setdefault(name, how.options[name])
         named.insert(0, (_name(beside), beside))
+    if len({_identity(one) for _, one in named}) < len(named):
+        raise InputError("is the same model", field="compare", fix="Name another one.")
     if len({name for name, _ in named}) < len(named):
         named = [(one.options.get("adapter") or one.model, one) for _, one in named]
-    if len({name for name, _ in named}) < len(named):
-        raise InputError("is the same model", field="compare", fix="Name another one.")
     return [_opened(name, one) for name, one in named], how.options
 
 
@@ -62,6 +64,13 @@ def _beside(other: str, base_url: str | None, known: str | Path) -> Answering:
     if beside.kind == "api" and base_url and not API_NAMES.match(beside.model):
         beside.options.setdefault("base_url", base_url)
     return beside
+
+
+def _identity(how: Answering) -> tuple:
+    """What tells a model from another, however its folder is spelt."""
+    folders = (how.model, how.options.get("adapter"))
+    places = (os.path.realpath(one) if one and Path(one).exists() else one for one in folders)
+    return (how.kind, how.options.get("base_url"), *places)
 
 
 def _name(how: Answering) -> str:
@@ -126,9 +135,7 @@ def checked(wording: str) -> str:
     """The wording, with its place for the message.
 
     Raises:
-        InputError: it has none.
+        InputError: it has none, or a place for something else.
     """
-    if "{question}" not in wording:
-        fix = "Write {question} where the message belongs."
-        raise InputError("has no {question}", field="wording", fix=fix)
+    check_placeholders(wording, ["question"], field="wording")
     return wording

@@ -110,16 +110,17 @@ def page(
     session = Session(models, marker, saved)
 
     def say(visitor: str, said: str, talk: Conversation, wording: str, *values):
-        settings = {
-            n: type(getattr(first.sampling, n))(v) for n, v in zip(SLIDERS, values, strict=True)
-        }
+        settings = {}
+        for name, value in zip(SLIDERS, values, strict=True):
+            usual = getattr(first.sampling, name)
+            settings[name] = usual if value is None else type(usual)(value)  # an emptied box
         if not said.strip():
             yield said, talk, gr.skip(), gr.skip()
             return
         try:
             for shown in session.say(visitor, said.strip(), talk, wording, settings):
                 yield "", talk, shown, gr.skip()
-        except (InputError, StopRunning) as error:
+        except (InputError, StopRunning, RuntimeError, MemoryError) as error:
             raise gr.Error(str(error)) from None
         path = session.file(visitor, talk)
         yield (

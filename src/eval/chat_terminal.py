@@ -25,6 +25,7 @@ COMMANDS = """\
 /set NAME VALUE       temperature, top_p, top_k, min_p, repetition_penalty, max_new_tokens, seed
 /wording [TEXT]       show the wording, or take TEXT, with {question} in it
 /save [FILE]          write the conversation as JSON
+//…                   a message that begins with a slash
 /help  /quit          Ctrl-C ends an answer, Ctrl-D the program"""
 
 
@@ -53,14 +54,18 @@ def terminal(models: list[ChatModel], conversation: Conversation, marker: Marker
             continue
         if said == "/quit":
             return
-        if said.startswith("/"):
+        if said.startswith("/") and not said.startswith("//"):
             try:
                 print(obey(said, models, conversation))
             except (InputError, OSError) as error:
                 print(f"error: {error}")
         elif said:
-            with suppress(KeyboardInterrupt):
-                answer(said, models, conversation, marker)
+            try:
+                answer(said.removeprefix("/"), models, conversation, marker)
+            except KeyboardInterrupt:
+                pass
+            except (RuntimeError, MemoryError) as error:  # torch's, of memory above all
+                print(f"\nerror: {(str(error).strip() or repr(error)).splitlines()[0]}")
 
 
 @contextmanager

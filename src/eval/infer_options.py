@@ -8,7 +8,7 @@ from pathlib import Path
 from infer_module import API_SAMPLING
 from malmat.answer.open import room_for_thoughts
 from malmat.answer.thinking import MARK
-from malmat.cli import above_zero, api_options, batch_size, number, parser, positive, share
+from malmat.cli import above_zero, api_options, batch_size, number, parser, part, positive, share
 from malmat.errors import InputError
 from malmat.lm.choice import NORMALIZATIONS
 from malmat.lm.load import short_name
@@ -31,7 +31,7 @@ SAMPLING = {
     "temperature": number,
     "top_p": share,
     "top_k": positive,
-    "min_p": number,
+    "min_p": part,
     "repetition_penalty": above_zero,
 }
 """Settings of the sampling, and what reads a value of theirs."""

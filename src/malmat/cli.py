@@ -127,6 +127,14 @@ def batch_size(text: str) -> int | str:
     return text if text == "auto" else positive(text)
 
 
+def part(text: str) -> float:
+    """argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value
+
+
 def share(text: str) -> float:
     """argparse type: a number above 0 and up to 1."""
     value = float(text)

@@ -37,6 +37,7 @@ Kind = Literal["api", "local"]
 Count = Annotated[int, Field(ge=1)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Part = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Option = bool | int | float | str | list[int | float | str] | None
 
@@ -71,7 +72,7 @@ class Answer(BaseModel):
     temperature: Number | None = None
     top_p: Share | None = None
     top_k: Count | None = None
-    min_p: Number | None = None
+    min_p: Part | None = None
     repetition_penalty: Above | None = None
     seed: int | None = None
 

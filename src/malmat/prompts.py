@@ -47,7 +47,7 @@ def load_prompts(
         if name in needed:
             if text is None:
                 raise InputError("expected a string", path=path, line=node.lineno, field=name)
-            _check_placeholders(text, needed[name], path=path, line=node.lineno, field=name)
+            check_placeholders(text, needed[name], path=path, line=node.lineno, field=name)
         if text is not None:
             prompts[name] = text
     for name in needed:
@@ -62,9 +62,15 @@ def _string(node: ast.expr) -> str | None:
     return valid_text(value) if isinstance(value, str) else None
 
 
-def _check_placeholders(
-    text: str, needed: Collection[str], *, path: Path, line: int, field: str
+def check_placeholders(
+    text: str,
+    needed: Collection[str],
+    *,
+    path: Path | None = None,
+    line: int | None = None,
+    field: str,
 ) -> None:
+    """Raises InputError unless a text has the needed placeholders, and no others."""
     found = set(_PLACEHOLDER.findall(text))
     if doubled := _DOUBLED.search(text):
         problem = f"the placeholder {doubled[0]} has its braces twice"

@@ -24,7 +24,10 @@ def check_folder(output: Path, model: str) -> None:
     Raises:
         InputError: it does.
     """
-    own = json_of(output / MERGED / "malmat.json").get("merged_from") == model
+    known = json_of(output / MERGED / "malmat.json").get("merged_from")
+    own = (
+        known is not None and Path(known).resolve() == Path(model).resolve()
+    )  # however it is spelt
     if output.exists() and any(output.iterdir()) and not own:
         raise InputError(
             "the folder holds something else than an export of this model",

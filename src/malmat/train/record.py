@@ -130,9 +130,10 @@ def read_run(output: Path) -> dict:
 def json_of(path: Path) -> dict:
     """A JSON file's object, empty where there is none that can be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return value if isinstance(value, dict) else {}
 
 
 def world_size() -> int:
