@@ -104,6 +104,10 @@ TITLES = [
     "가보자고",
     "되겠냐",
     "보고싶다",
+    "지린다",
+    "쩔다",
+    "먹고살자",
+    "썰",
 ]
 
 
@@ -139,6 +143,11 @@ FOUND = {
     "two terms, in the list's order": ("ㅇㅇ 갓생 ㄹㅇ", ["갓생", "ㄹㅇ", "ㅇㅇ"]),
     "everyday verbs as they stand": ("그래 가 보자고!", ["가보자고"]),
     "everyday verbs in dictionary form": ("엄마 보고 싶어", ["보고싶다"]),
+    "an ending that goes on": ("다 먹고살자고 하는 짓", ["먹고살자"]),
+    "… in two words": ("내가 가겠냐고? 되겠냐고!", ["되겠냐"]),
+    "a predicate in the present": ("와 지렸다", ["지린다"]),
+    "a predicate of one syllable": ("완전 쩔더라", ["쩔다"]),
+    "one syllable as a noun": ("썰 풀어 봐", ["썰"]),
     "a form of its own": ("이거 완전 내 스타일이야", ["완내스"]),
 }
 
@@ -161,6 +170,9 @@ NOT_FOUND = {
     "a form almost": "완전 네 스타일",
     "everyday verbs of a title": "거기 가 봤는데 좋더라",
     "the only verb of a title": "이게 돼?",
+    "an auxiliary verb": "한 번 해 보고 싶은 일",
+    "one syllable as a verb": "김치를 썰었다",
+    "one syllable inside a word": "어쩔 수 없다며 저쩔 냉장고래",
     "a label in brackets": "요즘 유행어가 뭐야",
     "nothing": "",
     "blanks": " \n ",

@@ -30,7 +30,7 @@ _STEMS = (
     "하 되 있 없 가 오 보 주 받 알 모르 같 좋 많 크 먹 자 살 사 나 내 들 놓 두 맞 싶 않 못하 쓰 서 "
     "지 듣 말하 나오 만들 찾 앉 놀 그러 그렇 이렇 어떻 이러 어쩌"
 )
-_EVERYDAY = frozenset((stem, "V") for stem in _STEMS.split())
+_EVERYDAY = frozenset((stem, kind) for stem in _STEMS.split() for kind in ("V", "VX"))
 
 _TITLE_SPLIT = re.compile(r"\s*[/,|·]\s*|\s+vs\.?\s+|\s*[(（]([^)）]*)[)）]\s*", re.IGNORECASE)
 
@@ -42,7 +42,8 @@ _LABEL = re.compile(
 
 
 Lemmas = list[tuple[str, str]]
-"""Content morphemes in order: form, and first letter of the tag (``*``: any few words)."""
+"""Content morphemes in order: form, and first letter of the tag, VX for auxiliary verbs (``*``: any
+few words)."""
 
 
 @dataclasses.dataclass
@@ -52,12 +53,14 @@ class Spelling:
     Attributes:
         word: the spelling as (word, tag) of the dictionary, if it is one word.
         noun_and_verb: its readings as a noun and a verb written together.
+        open_end: whether it ends in an ending, which may go on: 되겠냐, 되겠냐고.
         lemmas: the sequences of content morphemes that show it; None until they are needed.
     """
 
     text: str
     word: tuple[str, str] | None = None
     noun_and_verb: list[Lemmas] = dataclasses.field(default_factory=list)
+    open_end: bool = False
     lemmas: list[Lemmas] | None = None
 
     @functools.cached_property
@@ -117,6 +120,7 @@ class TermMatcher:
         for spelling in bare:
             spelling.word = _user_word(kiwi, spelling.text)
             spelling.noun_and_verb = _noun_and_verb(kiwi, spelling.text)
+            spelling.open_end = kiwi.tokenize(spelling.text)[-1].tag.startswith("E")
         self._before_words_are_added(kiwi)
         words = [spelling.word for spelling in bare if spelling.word]
         nouns = [(s.noun_and_verb[0][0][0], "NNP") for s in bare if s.noun_and_verb]
@@ -202,11 +206,12 @@ class TermMatcher:
 
     def _stands(self, term: ListedTerm, text: str, tokens: Tokens) -> bool:
         """Whether a term without forms stands in the text."""
-        patterns = [spelling.pattern for spelling in term.spellings]
-        return (
-            any(is_word(match, text) for p in patterns for match in p.finditer(text))
-            or any(True for p in patterns for _ in occurrences(p, text, tokens))
-            or any(contains_any(tokens, self._lemmas(s)) for s in term.spellings)
+        _ = self._kiwi  # with which it is known whether a spelling's end is open
+        return any(
+            any(is_word(match, text) for match in s.pattern.finditer(text))
+            or any(True for _ in occurrences(s.pattern, text, tokens, open_end=s.open_end))
+            or contains_any(tokens, self._lemmas(s))
+            for s in term.spellings
         )
 
 
@@ -232,12 +237,24 @@ def is_word(match: re.Match, text: str) -> bool:
     return not before.isalnum() and not after.isalnum()
 
 
-def occurrences(pattern: re.Pattern, text: str, tokens: Tokens) -> Iterator[re.Match]:
-    """Where a surface stands in the text: from a morpheme's start to a morpheme's end."""
+def occurrences(
+    pattern: re.Pattern, text: str, tokens: Tokens, *, open_end: bool = False
+) -> Iterator[re.Match]:
+    """Where a surface stands in the text: from a morpheme's start to a morpheme's end.
+
+    Args:
+        open_end: it may end within an ending, too.
+    """
+
+    def ends(token: Any, match: re.Match) -> bool:
+        if token.end == match.end():
+            return len(match.group()) > 1 or token.tag[0] != "V"  # 썰 is no use of 썰었다
+        return open_end and token.tag[0] == "E" and token.start < match.end() < token.end
+
     for match in pattern.finditer(text):
         if _is_jamo(match.group()) or (
             any(token.start == match.start() for token in tokens())
-            and any(token.end == match.end() for token in tokens())
+            and any(ends(token, match) for token in tokens())
         ):
             yield match
 
@@ -252,7 +269,11 @@ def contains_any(tokens: Tokens, lemmas: list[Lemmas]) -> bool:
 
 def content_lemmas(tokens: list) -> Lemmas:
     """A text's morphemes without its particles, endings and marks."""
-    return [(t.form, t.tag[0]) for t in tokens if not t.tag.startswith(_SKIP)]
+    return [(t.form, _kind(t.tag)) for t in tokens if not t.tag.startswith(_SKIP)]
+
+
+def _kind(tag: str) -> str:
+    return tag if tag == "VX" else tag[0]
 
 
 def spellings(title: str) -> list[str]:
@@ -291,10 +312,11 @@ def _user_word(kiwi: Any, surface: str) -> tuple[str, str] | None:
     surface = surface.strip("~∼～ ")
     if not re.fullmatch(r"[가-힣A-Za-z0-9]+", surface) or len(surface) < 2:
         return None
-    if surface.endswith("다"):
-        last = kiwi.tokenize(surface)[-1]
-        if last.form == "다" and last.tag == "EF":
-            return surface[:-1], "VV"
+    *parts, last = kiwi.tokenize(surface)
+    if last.form in ("다", "ᆫ다", "는다") and last.tag == "EF":  # 킹받다, 지린다
+        stem = surface[:-1] if last.form == "다" else "".join(part.form for part in parts)
+        if len(stem) > 1:  # as a word of the dictionary one syllable cuts others up: 저쩔
+            return stem, "VV"
     return surface, "NNP"
 
 
@@ -327,7 +349,7 @@ def _content_lemmas(kiwi: Any, surface: str, without: list[tuple[str, str]]) -> 
             lemmas.append(("", "*"))
         else:
             lemmas += [
-                (token.form, token.tag[0])
+                (token.form, _kind(token.tag))
                 for token in kiwi.tokenize(part, blocklist=without)
                 if is_content(token)
             ]

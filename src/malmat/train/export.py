@@ -25,9 +25,7 @@ def check_folder(output: Path, model: str) -> None:
         InputError: it does.
     """
     known = json_of(output / MERGED / "malmat.json").get("merged_from")
-    own = (
-        known is not None and Path(known).resolve() == Path(model).resolve()
-    )  # however it is spelt
+    own = known is not None and Path(known).resolve() == Path(model).resolve()
     if output.exists() and any(output.iterdir()) and not own:
         raise InputError(
             "the folder holds something else than an export of this model",

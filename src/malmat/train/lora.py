@@ -15,7 +15,7 @@ from typing import Any
 
 from malmat.cli import positive, relative
 from malmat.errors import InputError, StopRunning
-from malmat.files import read_json, write_json
+from malmat.files import write_json
 from malmat.lm.load import (
     BASE_FILE,
     OWN_BASE,
