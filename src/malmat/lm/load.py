@@ -55,7 +55,7 @@ def resolve(name: str) -> str:
     """A name as given on the command line → what ``from_pretrained`` takes.
 
     Raises:
-        InputError: it looks like a folder, and is not one with a model in it; or ``check_hub``.
+        InputError: it looks like a folder, and is not one with a model in it.
     """
     if name == EMBEDDED:
         return str(convert_embedded())
@@ -77,7 +77,6 @@ def resolve(name: str) -> str:
             field="model_name",
             fix="Give 'embedded', a folder, or a hub id 'owner/name'.",
         )
-    check_hub(name)
     return name
 
 
@@ -85,13 +84,14 @@ def check_model(name: str, adapter: str | None = None) -> None:
     """Say now, before anything is loaded, what could not be loaded.
 
     Raises:
-        InputError: no such folder, an adapter folder without a configuration, or as ``check_gguf``.
+        InputError: no such folder, an adapter folder without a configuration, or as ``check_gguf``
+            and ``check_hub``.
     """
     if is_gguf(name):
         check_gguf(name)
         return
     if name != EMBEDDED:
-        resolve(name)
+        check_hub(resolve(name))
     if adapter and base_of(name):
         raise InputError("is an adapter itself", field="model_name", path=name)
     if adapter and base_of(adapter) is None:
@@ -230,6 +230,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False, revision: str 
     source = resolve(name)
     if base_of(source) and not (Path(source) / "tokenizer_config.json").exists():
         source = resolve_base(source)
+    check_hub(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             source, trust_remote_code=trust_remote_code, revision=revision
@@ -296,6 +297,7 @@ def load_model(
     options |= {"trust_remote_code": trust_remote_code, "revision": revision}
     if quantization:
         options["quantization_config"] = quantized(quantization, number)
+    check_hub(source)
     try:
         if trust_remote_code:
             mend_tied_weights(source, revision)
