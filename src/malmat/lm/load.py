@@ -271,8 +271,7 @@ def load_model(
         dtype: ``auto`` (bfloat16 on a GPU that has it, float16 on an older one,
             float32 on the CPU, where bfloat16 batches are slower), or a torch name.
         quantization: ``4bit`` (NF4, double quantization), ``8bit`` or None.
-        merge: fold the adapter into the weights (faster; not for training, nor into
-            weights that are quantized, which would round it away).
+        merge: fold the adapter into the weights (faster), unless quantization would round it away.
         device: ``auto``, the best there is, or ``cpu``.
         packed: rows of several examples will be read (``device.attention``).
         dequantize: give quantized weights back their precision, with the rounding in them.
