@@ -135,17 +135,33 @@ def test_a_finished_split_is_not_made_again(script, tmp_path, leaky):
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "heldout.jsonl", "leaks.jsonl", "split.json"])
-@pytest.mark.parametrize("left", [None, "", "[]"])
-def test_a_split_whose_files_are_others_is_made_again(script, tmp_path, leaky, name, left):
-    """As where a run with other options was killed between two of them."""
+def test_a_split_that_lacks_a_file_is_made_again(script, tmp_path, leaky, name):
+    """As where a run with other options was killed: split.json is removed first."""
     assert script(*leaky, "--leaks", "drop").returncode == 0
     file = tmp_path / "data" / name
     whole = file.read_bytes()
-    file.unlink() if left is None else file.write_text(left)
+    file.unlink()
     again = script(*leaky, "--leaks", "drop")
     assert again.returncode == 0, again.stderr
     assert "already split" not in again.stdout
     assert file.read_bytes() == whole
+
+
+def test_what_was_edited_by_hand_is_never_overwritten(script, tmp_path, leaky):
+    assert script(*leaky, "--leaks", "drop").returncode == 0
+    file = tmp_path / "data" / "train.jsonl"
+    file.write_text(file.read_text("utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    mine = file.read_bytes()
+    again = script(*leaky, "--leaks", "drop")
+    assert again.returncode == 0
+    assert "train.jsonl was edited since it was split, and is kept" in again.stdout
+    other = script(*leaky, "--leaks", "report")
+    assert other.returncode == 2
+    assert "remove split.json" in other.stderr
+    assert file.read_bytes() == mine
+    (tmp_path / "data" / "split.json").unlink()
+    assert script(*leaky, "--leaks", "report").returncode == 0
+    assert file.read_bytes() != mine
 
 
 def test_a_file_given_twice_and_a_title_spelt_twice_count_once(script, tmp_path, leaky):

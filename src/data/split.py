@@ -147,9 +147,22 @@ def sha256_of(path: str) -> str | None:
 
 
 def is_done(output: Path, identity: str) -> bool:
-    """Whether the folder holds the split of this identity, as it was written."""
-    record = json_of(output / RECORD)
-    return record.get("identity") == identity and record.get("files") == digests(output)
+    """Whether the folder holds the split of this identity, with all of its files. What was edited
+    by hand since is kept.
+
+    Raises:
+        InputError: files of another split were edited.
+    """
+    record, now = json_of(output / RECORD), digests(output)
+    written = record.get("files", now)
+    edited = [name for name in now if now[name] != written.get(name)]
+    if edited and record.get("identity") != identity:
+        problem = "was edited since it was split, and would be written anew"
+        fix = "Name another --output_dir, or remove split.json."
+        raise InputError(problem, path=output / edited[0], fix=fix)
+    for name in edited:
+        print(f"note: {relative(output / name)} was edited since it was split, and is kept")
+    return record.get("identity") == identity and now.keys() >= {*FILES[:2], *written}
 
 
 def digests(output: Path) -> dict[str, str]:

@@ -120,7 +120,7 @@ class TermMatcher:
         for spelling in bare:
             spelling.word = _user_word(kiwi, spelling.text)
             spelling.noun_and_verb = _noun_and_verb(kiwi, spelling.text)
-            spelling.open_end = kiwi.tokenize(spelling.text)[-1].tag.startswith("E")
+            spelling.open_end = any(t.tag[0] == "E" for t in kiwi.tokenize(spelling.text)[-1:])
         self._before_words_are_added(kiwi)
         words = [spelling.word for spelling in bare if spelling.word]
         nouns = [(s.noun_and_verb[0][0][0], "NNP") for s in bare if s.noun_and_verb]
